@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The emulated machines as data: IOMMU modes and sets of devices."""
+
+from dataclasses import dataclass
+
+# mode -> (intel-iommu properties or None, kernel command line)
+MODES = {
+    "legacy": ("", "intel_iommu=on iommu.strict=1"),
+    "sm-ss": (",scalable-mode=on,pasid-bits=20", "intel_iommu=on,sm_on iommu.strict=1"),
+    "sm-fs": (",scalable-mode=on,fsts=on,pasid-bits=20,svm=on",
+              "intel_iommu=on,sm_on iommu.strict=1"),
+    "noiommu": (None, ""),
+}
+
+_VIO = "ats=on,iommu_platform=on,disable-legacy=on"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Devices behind root ports. `endpoints` are the functions the cases reset.
+
+    `disks` backs drives by name with empty files of so many MiB.
+    """
+
+    name: str
+    args: tuple
+    endpoints: tuple
+    disks: tuple = ()
+
+
+def _port(number):
+    return f"pcie-root-port,id=rp{number},slot={number + 1},chassis={number + 1},addr=1c.{number}"
+
+
+def _devices(ports, *devices):
+    """-device arguments: root port 0 first (it carries multifunction), then the devices."""
+    args = []
+    for number in range(ports):
+        multi = ",multifunction=on" if number == 0 and ports > 1 else ""
+        args += ["-device", _port(number) + multi]
+    for device in devices:
+        args += ["-device", device]
+    return tuple(args)
+
+
+MACHINES = {machine.name: machine for machine in (
+    Machine("bare", (), ()),
+    Machine("virtio-ats",
+            ("-netdev", "hubport,id=n0,hubid=0", "-netdev", "hubport,id=n1,hubid=0")
+            + _devices(2, f"virtio-net-pci,bus=rp0,netdev=n0,aer=on,{_VIO}",
+                       f"virtio-net-pci,bus=rp1,netdev=n1,aer=on,{_VIO}"),
+            ("01:00.0", "02:00.0")),
+    Machine("edu", _devices(2, "edu,bus=rp0", "edu,bus=rp1"), ("01:00.0", "02:00.0")),
+    Machine("nvme",
+            ("-drive", "file=@disk0@,if=none,id=disk0,format=raw,cache=unsafe")
+            + _devices(1, "nvme,bus=rp0,serial=lab0,drive=disk0"),
+            ("01:00.0",), ("disk0",)),
+    Machine("virtio-blk",
+            ("-drive", "file=@disk0@,if=none,id=disk0,format=raw,cache=unsafe")
+            + _devices(1, f"virtio-blk-pci,bus=rp0,drive=disk0,{_VIO}"),
+            ("01:00.0",), ("disk0",)),
+    # One group; every DMA below the bridge carries the alias 02:00.0.
+    Machine("alias",
+            _devices(1, "pcie-pci-bridge,bus=rp0,id=pb", "edu,bus=pb,addr=1", "edu,bus=pb,addr=2"),
+            ("02:01.0", "02:02.0")),
+    # The VFs come before their PF, as QEMU wants it.
+    Machine("sriov",
+            ("-netdev", "hubport,id=n0,hubid=0", "-netdev", "hubport,id=n1,hubid=0",
+             "-netdev", "hubport,id=n2,hubid=0")
+            + _devices(1, f"virtio-net-pci,bus=rp0,addr=0x0.0x1,sriov-pf=pf,netdev=n1,{_VIO}",
+                       f"virtio-net-pci,bus=rp0,addr=0x0.0x2,sriov-pf=pf,netdev=n2,{_VIO}",
+                       f"virtio-net-pci,bus=rp0,addr=0x0.0x0,id=pf,netdev=n0,{_VIO}"),
+            ("01:00.0", "01:00.1", "01:00.2")),
+)}
+
+# What QEMU writes down: everything the IOMMU is asked, and what reaches configuration space.
+TRACE_EVENTS = (
+    "vtd_inv_desc*", "vtd_ce_not_present", "vtd_re_not_present", "vtd_dmar_fault",
+    "vtd_reg_dmar_root", "vtd_pasid_cache_*", "vtd_context_cache_reset", "pci_cfg_write",
+)
+
+# The reset of a function behind a root port fails without this: a cold-plugged function
+# never shows Data Link Layer Link Active otherwise.
+_GLOBAL = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"
+
+
+def base_args(mode, smp, icount):
+    """QEMU's arguments common to all machines."""
+    accel = ["tcg,thread=single"] if icount else ["tcg,thread=multi"]
+    # One instruction per nanosecond of guest time, and idle time is skipped, not slept.
+    clock = ["-icount", "shift=0,sleep=off"] if icount else []
+    args = ["-M", "q35", "-accel", *accel, *clock, "-smp", str(1 if icount else smp),
+            "-cpu", "max", "-m", "1500", "-nodefaults", "-display", "none", "-no-reboot",
+            "-global", _GLOBAL]
+    properties = MODES[mode][0]
+    if properties is not None:
+        args += ["-device", f"intel-iommu,intremap=on,device-iotlb=on{properties}"]
+    return args

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One virtual machine: boot, run commands in it, ask QEMU, demand a clean end."""
+
+import base64
+import itertools
+import os
+import select
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import host, initramfs, machines, qmp, roots, splats, trace
+
+BOOT_SECONDS = 180
+DISK_MIB = 64
+_PANIC = "panic_on_warn=1 oops=panic panic=-1"
+_RUNS = itertools.count(1)
+
+
+class LostVM(Exception):
+    """The guest is gone or does not answer."""
+
+
+class CommandFailed(AssertionError):
+    """A command in the guest failed where it must not."""
+
+
+class Splat(AssertionError):
+    """The guest kernel complained on its console."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a guest command gave."""
+
+    rc: int
+    out: str
+
+    def __str__(self):
+        return self.out.strip()
+
+
+class Background:
+    """A command that runs on in the guest."""
+
+    def __init__(self, vm, number):
+        self._vm, self._stem = vm, f"/run/bg.{number}"
+
+    def done(self):
+        return self._vm.sh(f"test -e {self._stem}.rc", check=False).rc == 0
+
+    def wait(self, timeout=60, check=True):
+        wait = (f"i=0; while [ ! -e {self._stem}.rc ]; do i=$((i+1)); "
+                f"[ $i -gt {int(timeout * 10)} ] && break; sleep .1; done; "
+                f"cat {self._stem}.out; exit $(cat {self._stem}.rc)")
+        return self._vm.sh(wait, timeout=timeout + 10, check=check)
+
+
+class VM:
+    """A guest. Use as a context manager; leaving it cleanly demands the power-off line."""
+
+    def __init__(self, kernel, mode="legacy", machine="virtio-ats", cmdline="", smp=2,
+                 icount=False, files=(), extra=(), name=None):
+        self.kernel, self.mode, self.machine = kernel, mode, machines.MACHINES[machine]
+        self._cmdline, self._smp, self._icount = cmdline, smp, icount
+        self._files, self._extra = list(files), list(extra)
+        stem = name or f"{kernel.key}-{mode}-{machine}"
+        self.dir = host.LAB / "runs" / f"{stem}-{os.getpid()}-{next(_RUNS)}"
+        self.console_path, self.trace_path = self.dir / "console.log", self.dir / "trace.log"
+        self._process = self._agent = self.monitor = None
+        self._buffer, self._sequence, self._background = b"", 0, 0
+        self.allowed_splats = []
+
+    # -- life ---------------------------------------------------------------------------
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, _trace):
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
+
+    def start(self):
+        self._lock = host.lock("vm", "waiting for another VM to end")
+        self._lock.__enter__()
+        try:
+            self._launch()
+            self._boot()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def _launch(self):
+        self.dir.mkdir(parents=True)
+        initramfs.write(self.kernel, self.dir / "initrd", self._files)
+        shutil.copyfile(self.kernel.vmlinuz, self.dir / "vmlinuz")
+        for disk in self.machine.disks:
+            with open(self.dir / disk, "wb") as file:
+                file.truncate(DISK_MIB << 20)
+        pairs = [socket.socketpair() for _ in range(2)]
+        theirs = [pair[1] for pair in pairs]
+        with open(self.dir / "qemu.log", "wb") as log:
+            self._process = subprocess.Popen(
+                host.in_root(roots.QEMU.path, self._arguments(*[end.fileno() for end in theirs]),
+                             binds=[(self.dir, "/mnt")]),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=[end.fileno() for end in theirs])
+        for end in theirs:
+            end.close()
+        self._agent, self._monitor_socket = pairs[0][0], pairs[1][0]
+
+    def _arguments(self, agent, monitor):
+        args = ["qemu-system-x86_64",
+                *machines.base_args(self.mode, self._smp, self._icount),
+                "-kernel", "/mnt/vmlinuz", "-initrd", "/mnt/initrd",
+                "-append", " ".join(["console=ttyS0", _PANIC, machines.MODES[self.mode][1],
+                                     self._cmdline]),
+                "-chardev", "file,id=console,path=/mnt/console.log", "-serial", "chardev:console",
+                "-chardev", f"socket,id=agent,fd={agent}", "-serial", "chardev:agent",
+                "-chardev", f"socket,id=monitor,fd={monitor}",
+                "-mon", "chardev=monitor,mode=control",
+                "-D", "/mnt/trace.log", "-msg", "timestamp=on"]
+        for event in machines.TRACE_EVENTS:
+            args += ["-trace", event]
+        args += [arg.replace("@disk0@", "/mnt/disk0") for arg in self.machine.args]
+        return args + self._extra
+
+    def _boot(self):
+        try:
+            self.monitor = qmp.Monitor(self._monitor_socket)
+        except (OSError, qmp.MonitorError) as error:
+            raise LostVM(f"QEMU did not start: {self._file_tail('qemu.log')}") from error
+        self._answer(0, BOOT_SECONDS, "boot")
+
+    def close(self):
+        """Power off; anything but a clean power-off and a quiet console is a failure."""
+        try:
+            self._request("sync; poweroff -f")
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired as error:
+                raise LostVM(f"no power-off within 30 s\n{self.console_tail()}") from error
+            console = self.console()
+            if "reboot: Power down" not in console:
+                raise LostVM(f"the VM ended without powering off\n{self.console_tail()}")
+            self.check_console()
+        finally:
+            self.kill()
+
+    def kill(self):
+        """End QEMU, whatever state it is in; idempotent."""
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+        if self._process:
+            self._process.wait()
+        for name in ("initrd", "vmlinuz", *self.machine.disks):
+            (self.dir / name).unlink(missing_ok=True)
+        if self._lock:
+            self._lock.__exit__(None, None, None)
+            self._lock = None
+
+    @property
+    def alive(self):
+        return self._process is not None and self._process.poll() is None
+
+    # -- evidence -----------------------------------------------------------------------
+
+    def console(self):
+        try:
+            return self.console_path.read_text(errors="replace").replace("\r", "")
+        except FileNotFoundError:
+            return ""
+
+    def console_tail(self, lines=40):
+        return "\n".join(self.console().splitlines()[-lines:])
+
+    def _file_tail(self, name, count=2000):
+        return (self.dir / name).read_text(errors="replace")[-count:].strip()
+
+    def check_console(self):
+        """Raise if the kernel has complained."""
+        found = splats.scan(self.console(), self.allowed_splats)
+        if found:
+            raise Splat(f"{len(found)} complaints on {self.console_path}:\n" + "\n".join(found[:20]))
+
+    def trace(self):
+        """All events so far, as a trace.Trace."""
+        return trace.Trace.load(self.trace_path)
+
+    # -- the guest ----------------------------------------------------------------------
+
+    def _request(self, command):
+        self._sequence += 1
+        code = base64.b64encode(command.encode()).decode()
+        try:
+            self._agent.sendall(f"{self._sequence} {code}\n".encode())
+        except OSError as error:
+            raise LostVM(f"the agent's port is closed\n{self.console_tail()}") from error
+        return self._sequence
+
+    def _answer(self, sequence, timeout, what):
+        deadline = time.monotonic() + timeout
+        prefix = f"RG {sequence} ".encode()
+        while True:
+            while b"\n" in self._buffer:
+                line, self._buffer = self._buffer.split(b"\n", 1)
+                start = line.find(prefix)
+                if start >= 0:
+                    rc, _, text = line[start + len(prefix):].strip().partition(b" ")
+                    return Result(int(rc), base64.b64decode(text).decode(errors="replace"))
+            self._receive(deadline, what)
+
+    def _receive(self, deadline, what):
+        """Wait for more bytes, a dead QEMU or the deadline."""
+        ready, _, _ = select.select([self._agent], [], [], max(0, deadline - time.monotonic()))
+        if not ready:
+            raise LostVM(f"no answer in time to: {what}\n{self.console_tail()}")
+        data = self._agent.recv(65536)
+        if not data:
+            self._process.wait()
+            raise LostVM(f"the VM died during: {what}\n{self.console_tail()}\n"
+                         f"{self._file_tail('qemu.log', 500)}")
+        self._buffer += data
+
+    def sh(self, command, timeout=30, check=True):
+        """Run a shell command; returns Result(rc, out)."""
+        result = self._answer(self._request(command), timeout, command)
+        if check and result.rc:
+            raise CommandFailed(f"`{command}` gave {result.rc}:\n{result.out}")
+        return result
+
+    def bg(self, command):
+        """Start a shell command and return at once."""
+        self._background += 1
+        stem = f"/run/bg.{self._background}"
+        self.sh(f"( sh -c {shlex.quote(command)} > {stem}.out 2>&1; echo $? > {stem}.part; "
+                f"mv {stem}.part {stem}.rc ) > /dev/null 2>&1 &")
+        return Background(self, self._background)
+
+    def put(self, path, data, mode="755"):
+        """Write a file in the guest."""
+        data = data if isinstance(data, bytes) else Path(data).read_bytes()
+        self.sh(f"mkdir -p {shlex.quote(os.path.dirname(path))}; : > {shlex.quote(path)}")
+        for start in range(0, len(data), 24000):
+            code = base64.b64encode(data[start:start + 24000]).decode()
+            self.sh(f"echo {code} | base64 -d >> {shlex.quote(path)}")
+        self.sh(f"chmod {mode} {shlex.quote(path)}")
+
+    def mark(self, number):
+        """Leave a mark in the trace: see trace.MARK_OFFSET."""
+        octal = "".join(f"\\{byte:03o}" for byte in number.to_bytes(4, "little"))
+        self.sh(f"printf '{octal}' | dd of=/sys/bus/pci/devices/0000:00:00.0/config bs=4 "
+                f"seek={trace.MARK_OFFSET // 4} conv=notrunc 2>/dev/null")
+
+    # -- QEMU ---------------------------------------------------------------------------
+
+    def qmp(self, command, **arguments):
+        return self.monitor.execute(command, **arguments)
+
+    def hmp(self, line):
+        return self.monitor.human(line)
