@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The table of what the module touches in the kernel, and its comparison to BTF.
+ *
+ * A private function or structure is used only if the running kernel's BTF
+ * shows exactly what the code was written for; otherwise its whole set is off
+ * and @lost tells the administrator what that costs.
+ */
+#include "targets.h"
+
+#ifdef __KERNEL__
+#include <linux/errno.h>
+#include <linux/string.h>
+#else
+#include <errno.h>
+#include <string.h>
+#endif
+
+#define RG_PCI_INT	"int (struct pci_dev *)"
+#define RG_PCI_INT_INT	"int (struct pci_dev *, int)"
+#define RG_PCI_INT_U32	"int (struct pci_dev *, u32)"
+#define RG_PCI_VOID	"void (struct pci_dev *)"
+
+const char *const rg_set_names[RG_NR_SETS] = {
+	[RG_SET_CORE]		= "core",
+	[RG_SET_RESET]		= "reset",
+	[RG_SET_NATIVE]		= "native",
+	[RG_SET_ENDPOINT]	= "endpoint",
+	[RG_SET_VTD]		= "vtd",
+};
+
+const struct rg_target rg_targets[RG_NR_TARGETS] = {
+	[RG_T_FTRACE_LOCATION] = {
+		"ftrace_location", "long unsigned int (long unsigned int)",
+		RG_SET_CORE, RG_USE_CALL, false,
+		"No kernel function can be redirected, so nothing is gated." },
+	[RG_T_PCI_FOR_EACH_DMA_ALIAS] = {
+		"pci_for_each_dma_alias",
+		"int (struct pci_dev *, int (*)(struct pci_dev *, u16, void *), void *)",
+		RG_SET_CORE, RG_USE_CALL, false,
+		"The requester IDs of a device are unknown, so nothing is gated." },
+
+	[RG_T_PCI_RESET_FUNCTION] = {
+		"pci_reset_function", RG_PCI_INT,
+		RG_SET_RESET, RG_USE_REDIRECT, false,
+		"Resets through sysfs and by drivers open before the device is restored." },
+	[RG_T_PCI_RESET_FUNCTION_LOCKED] = {
+		"pci_reset_function_locked", RG_PCI_INT,
+		RG_SET_RESET, RG_USE_REDIRECT, false,
+		"Resets by drivers that hold the device lock open before the device is restored." },
+	[RG_T_PCI_TRY_RESET_FUNCTION] = {
+		"pci_try_reset_function", RG_PCI_INT,
+		RG_SET_RESET, RG_USE_REDIRECT, false,
+		"Resets by VFIO for a guest open before the device is restored." },
+	[RG_T___PCI_RESET_FUNCTION_LOCKED] = {
+		"__pci_reset_function_locked", RG_PCI_INT,
+		RG_SET_RESET, RG_USE_REDIRECT, false,
+		"Resets of single functions are not gated." },
+	[RG_T_PCIE_FLR] = {
+		"pcie_flr", RG_PCI_INT,
+		RG_SET_RESET, RG_USE_REDIRECT, false,
+		"Function-level resets that drivers do themselves are not gated." },
+
+	[RG_T_RESET_IOMMU_PREPARE] = {
+		"pci_dev_reset_iommu_prepare", RG_PCI_INT,
+		RG_SET_NATIVE, RG_USE_REDIRECT, true,
+		"The kernel's own reset gate, if it has one, works beside this module's." },
+	[RG_T_RESET_IOMMU_DONE] = {
+		"pci_dev_reset_iommu_done", RG_PCI_VOID,
+		RG_SET_NATIVE, RG_USE_REDIRECT, true,
+		"The kernel's own reset gate, if it has one, works beside this module's." },
+
+	[RG_T_ENABLE_ATS] = {
+		"pci_enable_ats", RG_PCI_INT_INT,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A device in reset may have its ATS turned on under it." },
+	[RG_T_DISABLE_ATS] = {
+		"pci_disable_ats", RG_PCI_VOID,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A device in reset may have its ATS control register written." },
+	[RG_T_PREPARE_ATS] = {
+		"pci_prepare_ats", RG_PCI_INT_INT,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, true,
+		"A device in reset may have its ATS page size written." },
+	[RG_T_RESTORE_ATS] = {
+		"pci_restore_ats_state", RG_PCI_VOID,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"Restoring a device after its reset turns ATS on before its gate opens." },
+	[RG_T_ATS_QUEUE_DEPTH] = {
+		"pci_ats_queue_depth", RG_PCI_INT,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A driver attached during a reset may keep a wrong ATS queue depth." },
+	[RG_T_ATS_PAGE_ALIGNED] = {
+		"pci_ats_page_aligned", RG_PCI_INT,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A driver attached during a reset may keep a wrong ATS alignment." },
+	[RG_T_ENABLE_PRI] = {
+		"pci_enable_pri", RG_PCI_INT_U32,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A device in reset may have its page requests turned on under it." },
+	[RG_T_DISABLE_PRI] = {
+		"pci_disable_pri", RG_PCI_VOID,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A device in reset may have its page request control register written." },
+	[RG_T_RESET_PRI] = {
+		"pci_reset_pri", RG_PCI_INT,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A device in reset may have its page request interface reset." },
+	[RG_T_RESTORE_PRI] = {
+		"pci_restore_pri_state", RG_PCI_VOID,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"Restoring a device after its reset turns page requests on before its gate opens." },
+	[RG_T_ENABLE_PASID] = {
+		"pci_enable_pasid", RG_PCI_INT_INT,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A device in reset may have PASIDs turned on under it." },
+	[RG_T_DISABLE_PASID] = {
+		"pci_disable_pasid", RG_PCI_VOID,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A device in reset may have its PASID control register written." },
+	[RG_T_RESTORE_PASID] = {
+		"pci_restore_pasid_state", RG_PCI_VOID,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"Restoring a device after its reset turns PASIDs on before its gate opens." },
+	[RG_T_PASID_FEATURES] = {
+		"pci_pasid_features", RG_PCI_INT,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A driver attached during a reset may keep wrong PASID features." },
+	[RG_T_MAX_PASIDS] = {
+		"pci_max_pasids", RG_PCI_INT,
+		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
+		"A driver attached during a reset may keep a wrong number of PASIDs." },
+
+	[RG_T_VTD_OPS] = {
+		"intel_iommu_ops", NULL,
+		RG_SET_VTD, RG_USE_DATA, false,
+		"Devices behind an Intel VT-d IOMMU are not recognised, nor gated." },
+	[RG_T_VTD_SM] = {
+		"intel_iommu_sm", NULL,
+		RG_SET_VTD, RG_USE_DATA, false,
+		"The mode of Intel VT-d is unknown, so devices behind it are not gated." },
+	[RG_T_VTD_CONTEXT_ADDR] = {
+		"iommu_context_addr",
+		"struct context_entry *(struct intel_iommu *, u8, u8, int)",
+		RG_SET_VTD, RG_USE_REDIRECT, false,
+		"Context entries of Intel VT-d cannot be blocked, so devices behind it are not gated." },
+	[RG_T_VTD_QI_SUBMIT] = {
+		"qi_submit_sync",
+		"int (struct intel_iommu *, struct qi_desc *, unsigned int, long unsigned int)",
+		RG_SET_VTD, RG_USE_OBSERVE, false,
+		"ATS invalidations of Intel VT-d cannot be withheld, so devices behind it are not gated." },
+	[RG_T_VTD_FLUSH_PASID_CACHE] = {
+		"qi_flush_pasid_cache", "void (struct intel_iommu *, u16, u64, u32)",
+		RG_SET_VTD, RG_USE_CALL, false,
+		"Blocked PASIDs of Intel VT-d may stay cached, so devices behind it are not gated." },
+	[RG_T_VTD_FLUSH_WRITE_BUFFER] = {
+		"iommu_flush_write_buffer", "void (struct intel_iommu *)",
+		RG_SET_VTD, RG_USE_CALL, false,
+		"Intel VT-d may not see what is written, so devices behind it are not gated." },
+	[RG_T_VTD_FREE_DMAR_IOMMU] = {
+		"free_dmar_iommu", NULL,
+		RG_SET_VTD, RG_USE_DATA, false,
+		"Removing an Intel VT-d IOMMU would free the wrong table, so devices behind it are not gated." },
+};
+
+const struct rg_member rg_members[RG_NR_MEMBERS] = {
+	[RG_M_GROUP_MUTEX] = {
+		"iommu_group", "mutex", "struct mutex", RG_SET_CORE, -1 },
+
+	[RG_M_VTD_CAP] = {
+		"intel_iommu", "cap", "u64", RG_SET_VTD, -1 },
+	[RG_M_VTD_ECAP] = {
+		"intel_iommu", "ecap", "u64", RG_SET_VTD, -1 },
+	[RG_M_VTD_SEGMENT] = {
+		"intel_iommu", "segment", "u16", RG_SET_VTD, -1 },
+	[RG_M_VTD_COPIED_TABLES] = {
+		"intel_iommu", "copied_tables", "long unsigned int *",
+		RG_SET_VTD, -1 },
+	[RG_M_VTD_LOCK] = {
+		"intel_iommu", "lock", "spinlock_t", RG_SET_VTD, -1 },
+	[RG_M_VTD_FLUSH_CONTEXT] = {
+		"intel_iommu", "flush.flush_context",
+		"void (*)(struct intel_iommu *, u16, u16, u8, u64)",
+		RG_SET_VTD, -1 },
+	[RG_M_VTD_FLUSH_IOTLB] = {
+		"intel_iommu", "flush.flush_iotlb",
+		"void (*)(struct intel_iommu *, u16, u64, unsigned int, u64)",
+		RG_SET_VTD, -1 },
+	[RG_M_VTD_IOMMU_DEVICE] = {
+		"intel_iommu", "iommu", "struct iommu_device", RG_SET_VTD, -1 },
+	[RG_M_VTD_INFO_BUS] = {
+		"device_domain_info", "bus", "u8", RG_SET_VTD, -1 },
+	[RG_M_VTD_INFO_DEVFN] = {
+		"device_domain_info", "devfn", "u8", RG_SET_VTD, -1 },
+	[RG_M_VTD_INFO_IOMMU] = {
+		"device_domain_info", "iommu", "struct intel_iommu *",
+		RG_SET_VTD, -1 },
+	[RG_M_VTD_CONTEXT_LO] = {
+		"context_entry", "lo", "u64", RG_SET_VTD, 0 },
+	[RG_M_VTD_CONTEXT_HI] = {
+		"context_entry", "hi", "u64", RG_SET_VTD, 8 },
+	[RG_M_VTD_QI_QW0] = { "qi_desc", "qw0", "u64", RG_SET_VTD, 0 },
+	[RG_M_VTD_QI_QW1] = { "qi_desc", "qw1", "u64", RG_SET_VTD, 8 },
+	[RG_M_VTD_QI_QW2] = { "qi_desc", "qw2", "u64", RG_SET_VTD, 16 },
+	[RG_M_VTD_QI_QW3] = { "qi_desc", "qw3", "u64", RG_SET_VTD, 24 },
+};
+
+/* All the texts are literals, or of the same size as @found. */
+static void rg_target_say(char *found, const char *text)
+{
+	memcpy(found, text, strlen(text) + 1);
+}
+
+/* Says in @found why there is no text to compare. */
+static void rg_target_explain(int err, char *found)
+{
+	const char *why = "unreadable type information";
+
+	if (err == -EEXIST)
+		why = "several under one name, which differ";
+	else if (err == -E2BIG)
+		why = "a type too long to compare";
+	rg_target_say(found, why);
+}
+
+/**
+ * rg_target_judge - is a function what the table says?
+ * @btf: the kernel's type information
+ * @id: the target
+ * @found: RG_BTF_TEXT bytes for the prototype found, empty if there is none
+ *
+ * BTF describes no objects, and it says nothing about symbols: that a target
+ * has exactly one address, and can be traced, has to be checked apart from this.
+ *
+ * Context: Any.
+ * Return: the verdict; always RG_MATCH where the table states no prototype.
+ */
+enum rg_verdict rg_target_judge(const struct rg_btf *btf, enum rg_target_id id,
+				char *found)
+{
+	const struct rg_target *target = &rg_targets[id];
+	int err;
+
+	*found = '\0';
+	if (!target->proto)
+		return RG_MATCH;
+	err = rg_btf_func(btf, target->name, found);
+	if (err == -ENOENT)
+		return RG_ABSENT;
+	if (err)
+		rg_target_explain(err, found);
+	else if (!strcmp(found, target->proto))
+		return RG_MATCH;
+	return RG_DIFFERS;
+}
+
+/**
+ * rg_member_judge - is a structure's member what the table says?
+ * @btf: the kernel's type information
+ * @id: the member
+ * @off: its offset in bytes, for RG_MATCH only
+ * @found: RG_BTF_TEXT bytes for the type found, empty if there is none
+ *
+ * Context: Any.
+ * Return: the verdict; RG_DIFFERS also where the type is right and the place
+ * is not.
+ */
+enum rg_verdict rg_member_judge(const struct rg_btf *btf, enum rg_member_id id,
+				u32 *off, char *found)
+{
+	const struct rg_member *member = &rg_members[id];
+	struct rg_btf_member is;
+	int err;
+
+	*off = 0;
+	*found = '\0';
+	err = rg_btf_member(btf, member->strct, member->path, &is);
+	if (err == -ENOENT)
+		return RG_ABSENT;
+	if (err) {
+		rg_target_explain(err, found);
+		return RG_DIFFERS;
+	}
+	rg_target_say(found, is.type);
+	if (strcmp(found, member->type))
+		return RG_DIFFERS;
+	if (is.bit_size || is.bit_off % 8 ||
+	    (member->at >= 0 && is.bit_off != (u32)member->at * 8)) {
+		rg_target_say(found, "the same type at another place");
+		return RG_DIFFERS;
+	}
+	*off = is.bit_off / 8;
+	return RG_MATCH;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the module touches in the kernel. Builds in user space too. */
+#ifndef RG_TARGETS_H
+#define RG_TARGETS_H
+
+#include "btf.h"
+
+/* A set is installed whole or not at all. */
+enum rg_set {
+	RG_SET_CORE,		/* the patch engine's and the gate's own needs */
+	RG_SET_RESET,		/* the reset functions' wrappers */
+	RG_SET_NATIVE,		/* upstream's own gate, 7.0 and later */
+	RG_SET_ENDPOINT,	/* ATS, PRI and PASID control of the endpoint */
+	RG_SET_VTD,		/* Intel VT-d */
+	RG_NR_SETS
+};
+
+enum rg_use {
+	RG_USE_CALL,		/* called directly, never patched */
+	RG_USE_REDIRECT,	/* ftrace with IPMODIFY; may be called too */
+	RG_USE_OBSERVE,		/* ftrace without IPMODIFY, armed for a window */
+	RG_USE_DATA,		/* address of an object, or of code never entered */
+};
+
+enum rg_target_id {
+	RG_T_FTRACE_LOCATION,
+	RG_T_PCI_FOR_EACH_DMA_ALIAS,
+
+	RG_T_PCI_RESET_FUNCTION,
+	RG_T_PCI_RESET_FUNCTION_LOCKED,
+	RG_T_PCI_TRY_RESET_FUNCTION,
+	RG_T___PCI_RESET_FUNCTION_LOCKED,
+	RG_T_PCIE_FLR,
+
+	RG_T_RESET_IOMMU_PREPARE,
+	RG_T_RESET_IOMMU_DONE,
+
+	RG_T_ENABLE_ATS,
+	RG_T_DISABLE_ATS,
+	RG_T_PREPARE_ATS,
+	RG_T_RESTORE_ATS,
+	RG_T_ATS_QUEUE_DEPTH,
+	RG_T_ATS_PAGE_ALIGNED,
+	RG_T_ENABLE_PRI,
+	RG_T_DISABLE_PRI,
+	RG_T_RESET_PRI,
+	RG_T_RESTORE_PRI,
+	RG_T_ENABLE_PASID,
+	RG_T_DISABLE_PASID,
+	RG_T_RESTORE_PASID,
+	RG_T_PASID_FEATURES,
+	RG_T_MAX_PASIDS,
+
+	RG_T_VTD_OPS,
+	RG_T_VTD_SM,
+	RG_T_VTD_CONTEXT_ADDR,
+	RG_T_VTD_QI_SUBMIT,
+	RG_T_VTD_FLUSH_PASID_CACHE,
+	RG_T_VTD_FLUSH_WRITE_BUFFER,
+	RG_T_VTD_FREE_DMAR_IOMMU,
+	RG_NR_TARGETS
+};
+
+struct rg_target {
+	const char *name;
+	const char *proto;	/* as rg_btf_func() renders it; NULL: not a function we enter */
+	enum rg_set set;
+	enum rg_use use;
+	bool optional;		/* newer or older kernels lack it, and need it not */
+	const char *lost;	/* what is lost without it, for people */
+};
+
+enum rg_member_id {
+	RG_M_GROUP_MUTEX,
+
+	RG_M_VTD_CAP,
+	RG_M_VTD_ECAP,
+	RG_M_VTD_SEGMENT,
+	RG_M_VTD_COPIED_TABLES,
+	RG_M_VTD_LOCK,
+	RG_M_VTD_FLUSH_CONTEXT,
+	RG_M_VTD_FLUSH_IOTLB,
+	RG_M_VTD_IOMMU_DEVICE,
+	RG_M_VTD_INFO_BUS,
+	RG_M_VTD_INFO_DEVFN,
+	RG_M_VTD_INFO_IOMMU,
+	RG_M_VTD_CONTEXT_LO,
+	RG_M_VTD_CONTEXT_HI,
+	RG_M_VTD_QI_QW0,
+	RG_M_VTD_QI_QW1,
+	RG_M_VTD_QI_QW2,
+	RG_M_VTD_QI_QW3,
+	RG_NR_MEMBERS
+};
+
+struct rg_member {
+	const char *strct;
+	const char *path;	/* "flush.flush_context" goes through an inner structure */
+	const char *type;	/* as rg_btf_member() renders it */
+	enum rg_set set;
+	int at;			/* bytes it must be at where code relies on it; -1: anywhere */
+};
+
+extern const struct rg_target rg_targets[RG_NR_TARGETS];
+extern const struct rg_member rg_members[RG_NR_MEMBERS];
+extern const char *const rg_set_names[RG_NR_SETS];
+
+enum rg_verdict {
+	RG_MATCH,		/* as the table says */
+	RG_ABSENT,		/* BTF does not know it */
+	RG_DIFFERS,		/* BTF knows another prototype or type */
+};
+
+enum rg_verdict rg_target_judge(const struct rg_btf *btf, enum rg_target_id id,
+				char *found);
+enum rg_verdict rg_member_judge(const struct rg_btf *btf, enum rg_member_id id,
+				u32 *off, char *found);
+
+#endif /* RG_TARGETS_H */
