@@ -1,5 +1,230 @@
 # SPDX-License-Identifier: GPL-2.0
+"""QEMU's trace as typed events in order: what reached the IOMMU and the endpoint.
+
+The kernel's own view is not asked: this file is the judge of most cases. Functions are
+named as "01:00.0", requester IDs of invalidations are translated to that.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+# A mark is a dword written by the guest to the host bridge's subsystem ID, which is read-only:
+# it changes nothing and shows up in the trace in order with everything else.
+MARK_BDF, MARK_OFFSET = "00:00.0", 0x2C
+DEVCTL, DEVCTL_FLR = 8, 0x8000
+ATS_CTRL, ATS_ENABLE = 6, 0x8000
+COMMAND, COMMAND_MASTER = 4, 4
+
+
+@dataclass(frozen=True)
+class Event:
+    """`at` is the host's clock in seconds, `index` the place in the whole trace."""
+
+    index: int
+    at: float
+
+
+@dataclass(frozen=True)
+class CfgWrite(Event):
+    """A configuration write that reached the function."""
+
+    bdf: str
+    offset: int
+    value: int
+
+
+@dataclass(frozen=True)
+class Mark(Event):
+    """A mark left by the guest."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class DevTlbInv(Event):
+    """A device-TLB (ATC) invalidation: descriptor type 3, or 8 with a PASID."""
+
+    bdf: str
+    pasid: int = None
+
+
+@dataclass(frozen=True)
+class CtxInv(Event):
+    """Context-cache invalidation; granularity 1 global, 2 domain, 3 device."""
+
+    granularity: int
+    did: int
+    bdf: str
+
+
+@dataclass(frozen=True)
+class IotlbInv(Event):
+    """IOTLB invalidation, by PASID (type 6) or not (type 2)."""
+
+    granularity: int
+    did: int
+    pasid: int = None
+
+
+@dataclass(frozen=True)
+class PasidInv(Event):
+    """PASID-cache invalidation; granularity 0 domain, 1 PASID, 3 global."""
+
+    granularity: int
+    did: int
+    pasid: int
+
+
+@dataclass(frozen=True)
+class Wait(Event):
+    """A wait descriptor: its status address and data."""
+
+    addr: int
+    data: int
+
+
+@dataclass(frozen=True)
+class RootSet(Event):
+    """The guest has set the root-table pointer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Other(Event):
+    """A traced event without a type of its own, e.g. vtd_ce_not_present."""
+
+    name: str
+    text: str
+
+
+def _bdf(sid):
+    return f"{sid >> 8:02x}:{(sid >> 3) & 31:02x}.{sid & 7}"
+
+
+def _bits(value, high, low):
+    return (value >> low) & ((1 << (high - low + 1)) - 1)
+
+
+def _descriptor(index, at, high, low):
+    """A VT-d invalidation descriptor, VT-d spec 4.0 sec. 6.5.2."""
+    kind = _bits(low, 3, 0)
+    if kind == 1:
+        return CtxInv(index, at, _bits(low, 5, 4), _bits(low, 31, 16), _bdf(_bits(low, 47, 32)))
+    if kind == 2:
+        return IotlbInv(index, at, _bits(low, 5, 4), _bits(low, 31, 16))
+    if kind == 3:
+        return DevTlbInv(index, at, _bdf(_bits(low, 47, 32)))
+    if kind == 5:
+        return Wait(index, at, high, _bits(low, 63, 32))
+    if kind == 6:
+        return IotlbInv(index, at, _bits(low, 5, 4), _bits(low, 31, 16), _bits(low, 51, 32))
+    if kind == 7:
+        return PasidInv(index, at, _bits(low, 5, 4), _bits(low, 31, 16), _bits(low, 51, 32))
+    if kind == 8:
+        return DevTlbInv(index, at, _bdf(_bits(low, 31, 16)), _bits(low, 51, 32))
+    return None
+
+
+_LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z) (?P<name>(?:vtd|pci)_\w+) ?(?P<text>.*)$")
+_CFG = re.compile(r"(\w\w:\w\w\.\w) @0x(\w+) <- 0x(\w+)$")
+_DESC = re.compile(r"type .*high 0x(\w+) low 0x(\w+)$")
+
+
+def _cfg_write(index, at, text):
+    match = _CFG.search(text)
+    bdf, offset, value = match[1], int(match[2], 16), int(match[3], 16)
+    if (bdf, offset) == (MARK_BDF, MARK_OFFSET):
+        return Mark(index, at, value)
+    return CfgWrite(index, at, bdf, offset, value)
+
+
+def _event(index, line):
+    match = _LINE.match(line)
+    if not match:
+        return None
+    at = datetime.fromisoformat(match["at"].replace("Z", "+00:00")).timestamp()
+    name, text = match["name"], match["text"]
+    if name == "pci_cfg_write":
+        return _cfg_write(index, at, text)
+    if name == "vtd_inv_desc":
+        desc = _DESC.search(text)
+        return _descriptor(index, at, int(desc[1], 16), int(desc[2], 16)) if desc else None
+    if name.startswith("vtd_inv_desc_"):
+        return None  # says again what vtd_inv_desc said
+    if name == "vtd_reg_dmar_root":
+        return RootSet(index, at, text)
+    return Other(index, at, name, text)
+
+
 class Trace:
+    """A slice of the trace. Slices keep the events' places in the whole."""
+
+    def __init__(self, events):
+        self.events = list(events)
+
     @classmethod
-    def load(cls, path): return path.read_text()
-MARK_OFFSET = 0x2c
+    def parse(cls, text):
+        # A last line without its end is still being written.
+        lines = text[:text.rfind("\n") + 1].splitlines()
+        return cls(event for event in map(_event, range(len(lines)), lines) if event)
+
+    @classmethod
+    def load(cls, path):
+        try:
+            return cls.parse(path.read_text(errors="replace"))
+        except FileNotFoundError:
+            return cls([])
+
+    def __iter__(self):
+        return iter(self.events)
+
+    def __len__(self):
+        return len(self.events)
+
+    def of(self, *kinds):
+        return [event for event in self.events if isinstance(event, kinds)]
+
+    def mark(self, value):
+        """The last mark of that value; a missing one is an error of the case."""
+        found = [event for event in self.of(Mark) if event.value == value]
+        if not found:
+            raise LookupError(f"no mark {value:#x} in the trace")
+        return found[-1]
+
+    def after(self, event):
+        return Trace(e for e in self.events if e.index > event.index)
+
+    def before(self, event):
+        return Trace(e for e in self.events if e.index < event.index)
+
+    def between(self, first, last):
+        """Events between two marks (by value) or two events."""
+        first = self.mark(first) if isinstance(first, int) else first
+        last = self.mark(last) if isinstance(last, int) else last
+        return self.after(first).before(last)
+
+    def dev_tlb(self, bdf):
+        return [event for event in self.of(DevTlbInv) if event.bdf == bdf]
+
+    def cfg(self, bdf, offset=None):
+        return [event for event in self.of(CfgWrite)
+                if event.bdf == bdf and offset in (None, event.offset)]
+
+    def flr_start(self, bdf, express):
+        """The writes that start an FLR; `express` is the function's capability offset."""
+        return [event for event in self.cfg(bdf, express + DEVCTL) if event.value & DEVCTL_FLR]
+
+    def ats_writes(self, bdf, ats):
+        """(event, on) for every write of the ATS control register."""
+        return [(event, bool(event.value & ATS_ENABLE))
+                for event in self.cfg(bdf, ats + ATS_CTRL)]
+
+    def master_writes(self, bdf):
+        """(event, on) for every write of Bus Master Enable."""
+        return [(event, bool(event.value & COMMAND_MASTER)) for event in self.cfg(bdf, COMMAND)]
+
+    def not_present(self):
+        """Requests that met a context entry that is not present."""
+        return [event for event in self.of(Other) if event.name == "vtd_ce_not_present"]

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The lab's commands: see `test/vm/run help`."""
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from . import build, host, kernels, machines, roots, vm
+from .host import LabError
+
+
+def setup(keys):
+    """Both roots and these kernels; the roots are made at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        qemu = pool.submit(roots.ensure, roots.QEMU)
+        found = [kernels.ensure(key) for key in keys]
+        qemu.result()
+    return found
+
+
+def _boot(args):
+    """Boot one kernel, run commands, print what they say and where the logs are."""
+    kernel, = setup([args.kernel])
+    files = [] if args.stock else build.guest_files(kernel)
+    files += [(f"lab/{path.rsplit('/', 1)[-1]}", path) for path in args.file]
+    guest = vm.VM(kernel, args.mode, args.machine, cmdline=args.cmdline, icount=args.icount,
+                  files=files, name="boot")
+    host.say(f"console and trace: {guest.dir}")
+    rc = 0
+    try:
+        with guest:
+            for command in args.command:
+                result = guest.sh(command, timeout=args.timeout, check=False)
+                print(result.out, end="", flush=True)
+                rc = rc or result.rc
+    finally:
+        if args.console:
+            print(guest.console())
+    return rc
+
+
+def _setup(args):
+    for kernel in setup(args.kernels.split(",")):
+        print(f"{kernel.key}: {kernel.release} ({kernel.version})")
+    return 0
+
+
+def _build(args):
+    for kernel in setup(args.kernels.split(",")):
+        print(f"{kernel.key}: {build.module(kernel)}")
+        for name, path in build.lab(kernel).items():
+            print(f"{kernel.key}: {name} {path}")
+    return 0
+
+
+def _clean(_args):
+    """Forget everything the lab has made; it is made again when needed."""
+    for path in host.LAB.iterdir():
+        host.remove_tree(path)
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="test/vm/run", description="The QEMU lab of resetgate.")
+    commands = parser.add_subparsers(dest="what", required=True)
+    for name, call, text in (("setup", _setup, "make the roots, install kernels"),
+                             ("build", _build, "dkms build and the exerciser, per kernel")):
+        sub = commands.add_parser(name, help=text)
+        sub.add_argument("--kernels", default=",".join(kernels.KEYS))
+        sub.set_defaults(call=call)
+    sub = commands.add_parser("boot", help="boot one kernel and run shell commands in it")
+    sub.add_argument("--kernel", default="trixie", choices=kernels.KEYS)
+    sub.add_argument("--mode", default="legacy", choices=machines.MODES)
+    sub.add_argument("--machine", default="virtio-ats", choices=machines.MACHINES)
+    sub.add_argument("--cmdline", default="")
+    sub.add_argument("--timeout", type=float, default=60, help="seconds per command")
+    sub.add_argument("--icount", action="store_true", help="guest time counts instructions")
+    sub.add_argument("--stock", action="store_true", help="build and bring none of our modules")
+    sub.add_argument("--console", action="store_true", help="print the console at the end")
+    sub.add_argument("--file", action="append", default=[], help="bring a file as /lab/NAME")
+    sub.add_argument("command", nargs="+")
+    sub.set_defaults(call=_boot)
+    commands.add_parser("clean", help="delete everything the lab has made").set_defaults(call=_clean)
+    for name, text in (("demo", "the race, without and with the module"),
+                       ("bench", "what it costs, in guest instructions")):
+        sub = commands.add_parser(name, help=text)
+        sub.set_defaults(call=_late(name))
+    return parser
+
+
+def _late(name):
+    """Import demo and bench only when asked for."""
+    def call(args):
+        package = __import__(f"lab.{name}", fromlist=["main"])
+        return package.main(args)
+    return call
+
+
+def main():
+    """Run one command; what is wrong with the machine is said in one line."""
+    args = _parser().parse_args()
+    try:
+        host.check_machine()
+        return args.call(args)
+    except (LabError, vm.LostVM, AssertionError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Builds for a kernel in the build root: the module by dkms, the lab's own modules by kbuild.
+
+Everything is cached by the hash of the sources; a copy of the tree is hashed and built, so
+somebody editing the tree meanwhile changes nothing.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import roots
+from .host import LAB, TREE, LabError, in_root, lock, log_path, publish, remove_tree, run, step
+from .initramfs import read_module
+
+_FORMAT = 1
+_NOT_MODULE = re.compile(r"^(test/|doc/|\.)|\.md$")
+_NOT_SOURCE = re.compile(r"\.(md|o|ko|cmd|mod)$|\.mod\.c$|/rgx$")
+LAB_SOURCES = "test/lab"
+# The exerciser reads BTF with the module's own reader.
+_LAB_NEEDS = (LAB_SOURCES + "/", "include/", "src/btf.")
+
+
+def _tree_files():
+    """Files of the work tree: tracked, or new and not ignored."""
+    done = subprocess.run(["git", "-c", "safe.directory=*", "-C", TREE, "ls-files", "-coz",
+                           "--exclude-standard"], stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        return sorted(str(path.relative_to(TREE)) for path in TREE.rglob("*") if path.is_file())
+    return sorted(set(done.stdout.decode().split("\0")) - {""})
+
+
+def _copy(names, target):
+    """Copy files of the tree to `target`, return a hash of names and contents."""
+    digest = hashlib.sha256(str(_FORMAT).encode())
+    for name in names:
+        source = TREE / name
+        if not source.is_file():
+            continue
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, copy)
+        digest.update(name.encode() + b"\0" + copy.read_bytes())
+    return digest
+
+
+@contextmanager
+def _staged(names):
+    """A private copy of some files, below the build root's directory; and its hash object."""
+    stage = LAB / "stage" / str(os.getpid())
+    remove_tree(stage)
+    stage.mkdir(parents=True)
+    try:
+        yield stage, _copy(names, stage)
+    finally:
+        remove_tree(stage)
+
+
+def _cached(kernel, kind, digest):
+    return LAB / "modules" / kernel.name / f"{kind}-{digest.hexdigest()[:16]}"
+
+
+def module_sources():
+    return [name for name in _tree_files()
+            if not _NOT_MODULE.search(name) and not _NOT_SOURCE.search(name)]
+
+
+def module(kernel):
+    """resetgate.ko from a real `dkms install`, or None while the tree has no dkms.conf."""
+    names = module_sources()
+    if "dkms.conf" not in names:
+        return None
+    with _staged(names) as (stage, digest):
+        final = _cached(kernel, "dkms", digest)
+        with lock("build", "waiting for another run that uses the build root"):
+            if not final.exists():
+                _dkms(kernel, stage, final)
+    return final / "resetgate.ko"
+
+
+def _dkms(kernel, stage, final):
+    """dkms add, build, install; the installed module is what the VM gets."""
+    version = re.search(r'^PACKAGE_VERSION="?([^"\n]+)', (stage / "dkms.conf").read_text(), re.M)
+    if not version:
+        raise LabError("dkms.conf has no PACKAGE_VERSION")
+    name = f"resetgate/{version[1]}"
+    source = roots.BUILD.path / "usr/src" / name.replace("/", "-")
+    log = log_path(f"dkms-{kernel.key}")
+    log.unlink(missing_ok=True)
+    run(in_root(roots.BUILD.path, ["dkms", "remove", name, "--all"]), log, check=False)
+    remove_tree(source)
+    shutil.copytree(stage, source)
+    with step(f"{kernel.key}: dkms install {name} for {kernel.release}", log):
+        for action in ("add", "build", "install"):
+            argv = ["dkms", action, name] + (["-k", kernel.release] if action != "add" else [])
+            done = run(in_root(roots.BUILD.path, argv), log, check=False)
+            if done.returncode:
+                raise LabError(f"dkms {action} for {kernel.release} failed, see {log}:\n"
+                               + _make_errors(version[1], log))
+    partial = final.with_name(final.name + ".partial")
+    remove_tree(partial)
+    partial.mkdir(parents=True)
+    (partial / "resetgate.ko").write_bytes(read_module(_installed(kernel)))
+    publish(partial, final)
+
+
+def _make_errors(version, log):
+    """The compiler's complaints from dkms's make.log, else the end of our own log."""
+    make_log = roots.BUILD.path / f"var/lib/dkms/resetgate/{version}/build/make.log"
+    path = make_log if make_log.exists() else log
+    lines = path.read_text(errors="replace").splitlines()
+    wanted = [line for line in lines if re.search(r"error|ERROR|undefined|\*\*\*", line)]
+    return "\n".join((wanted or lines)[-20:])
+
+
+def _installed(kernel):
+    found = sorted(kernel.modules.glob("updates/dkms/resetgate.ko*"))
+    if not found:
+        raise LabError(f"dkms install for {kernel.release} left no resetgate.ko in updates/dkms")
+    return found[0]
+
+
+def variant(kernel, name, edits=(), make_args=()):
+    """resetgate.ko of a changed copy of the tree.
+
+    `edits` are (file, old, new); `old` must occur exactly once. This is how a case breaks an
+    invariant on purpose, to see that the check for it goes red.
+    """
+    with _staged(module_sources()) as (stage, digest):
+        for file, old, new in edits:
+            text = (stage / file).read_text()
+            if text.count(old) != 1:
+                raise LabError(f"variant {name}: {file} has {text.count(old)} times {old!r}, "
+                               "one is needed: the code has changed, change the case")
+            (stage / file).write_text(text.replace(old, new))
+        digest.update(repr((tuple(edits), tuple(make_args))).encode())
+        final = _cached(kernel, f"variant-{name}", digest)
+        with lock("build", "waiting for another run that uses the build root"):
+            if not final.exists():
+                _kbuild(kernel, stage, ".", final, make_args, f"variant {name}")
+    return final / "resetgate.ko"
+
+
+def _kbuild(kernel, stage, directory, final, make_args, title):
+    """make modules in stage/directory, keep the .ko files."""
+    log = log_path(f"kbuild-{kernel.key}")
+    jobs = f"-j{os.cpu_count()}"
+    with step(f"{kernel.key}: build {title}", log):
+        run(in_root(roots.BUILD.path,
+                    ["make", jobs, "-C", f"/lib/modules/{kernel.release}/build",
+                     f"M=/mnt/{directory}", *make_args, "modules"], binds=[(stage, "/mnt")]), log)
+    partial = final.with_name(final.name + ".partial")
+    remove_tree(partial)
+    partial.mkdir(parents=True)
+    for path in (stage / directory).glob("*.ko"):
+        shutil.copy(path, partial)
+    publish(partial, final)
+
+
+def lab(kernel):
+    """The exerciser: {name in the guest: path}; empty while the tree has none.
+
+    Every directory in test/lab with a Kbuild gives modules, every rgx*.c a static program.
+    """
+    names = [name for name in _tree_files()
+             if name.startswith(_LAB_NEEDS) and not _NOT_SOURCE.search(name)]
+    with _staged(names) as (stage, digest):
+        final = _cached(kernel, "lab", digest)
+        with lock("build", "waiting for another run that uses the build root"):
+            if not final.exists():
+                _build_lab(kernel, stage, final)
+    return {path.name: path for path in sorted(final.iterdir())}
+
+
+def _build_lab(kernel, stage, final):
+    partial = final.with_name(final.name + ".partial")
+    remove_tree(partial)
+    partial.mkdir(parents=True)
+    for kbuild in sorted((stage / LAB_SOURCES).rglob("Kbuild")):
+        directory = kbuild.parent.relative_to(stage)
+        built = partial.with_name(partial.name + ".part")
+        _kbuild(kernel, stage, directory, built, (), str(directory))
+        for path in built.iterdir():
+            shutil.move(path, partial / path.name)
+        remove_tree(built)
+    log = log_path(f"kbuild-{kernel.key}")
+    for source in sorted((stage / LAB_SOURCES).glob("rgx*.c")):
+        name = source.relative_to(stage)
+        run(in_root(roots.BUILD.path,
+                    ["gcc", "-O2", "-Wall", "-static", "-pthread", "-I/mnt/include",
+                     "-o", f"/mnt/{source.stem}", f"/mnt/{name}"], binds=[(stage, "/mnt")]), log)
+        shutil.copy(stage / source.stem, partial)
+    publish(partial, final)
+
+
+def guest_files(kernel, module_path=None):
+    """Everything a guest gets in /lab, as initramfs.write() wants it."""
+    files = [(f"lab/{name}", path) for name, path in lab(kernel).items()]
+    path = module_path or module(kernel)
+    if path:
+        files.append(("lab/resetgate.ko", path))
+    return files
