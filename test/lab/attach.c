@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Ownership of IOMMU groups, attach, detach, replace, storms of swaps. */
+#include <linux/kthread.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include "rglab.h"
+
+struct rgl_swap {
+	struct task_struct *task;
+	struct rgl_dev *rd;
+	struct rgl_dom *dom[2];
+	unsigned long loops;
+	unsigned long errors;
+	int last_error;
+};
+
+static DEFINE_MUTEX(rgl_devs_lock);
+static LIST_HEAD(rgl_devs);
+static int rgl_owner;		/* its address is our cookie */
+
+static struct rgl_dev *rgl_dev_new(struct pci_dev *pdev)
+{
+	struct rgl_dev *rd = kzalloc(sizeof(*rd), GFP_KERNEL);
+
+	if (!rd)
+		return NULL;
+	rd->group = iommu_group_get(&pdev->dev);
+	if (!rd->group) {
+		kfree(rd);
+		return NULL;
+	}
+	rd->pdev = pci_dev_get(pdev);
+	mutex_init(&rd->lock);
+	list_add_tail(&rd->link, &rgl_devs);
+	return rd;
+}
+
+/* The state of the function named by word @arg, made if need be. */
+static struct rgl_dev *rgl_dev(struct rgl_req *rq, int arg)
+{
+	struct pci_dev *pdev = rgl_pdev(rq, arg);
+	struct rgl_dev *rd, *found = NULL;
+
+	if (!pdev)
+		return NULL;
+	mutex_lock(&rgl_devs_lock);
+	list_for_each_entry(rd, &rgl_devs, link)
+		if (rd->pdev == pdev)
+			found = rd;
+	if (!found)
+		found = rgl_dev_new(pdev);
+	mutex_unlock(&rgl_devs_lock);
+	if (!found)
+		rgl_usage(rq, "no IOMMU group: %s", rq->argv[arg]);
+	pci_dev_put(pdev);
+	return found;
+}
+
+long rgl_cmd_claim(struct rgl_req *rq)
+{
+	struct rgl_dev *rd = rgl_dev(rq, 1);
+	long ret;
+
+	if (!rd)
+		return -EINVAL;
+	mutex_lock(&rd->lock);
+	ret = rd->claimed ? -EALREADY :
+			    iommu_group_claim_dma_owner(rd->group, &rgl_owner);
+	if (!ret)
+		rd->claimed = true;
+	mutex_unlock(&rd->lock);
+	return ret;
+}
+
+static void rgl_detach_locked(struct rgl_dev *rd)
+{
+	if (rd->handled)
+		rgl_group_detach_handle(rd->dom->domain, rd->group);
+	else
+		iommu_detach_group(rd->dom->domain, rd->group);
+	rgl_dom_put(rd->dom);
+	rd->handled = false;
+	rd->dom = NULL;
+}
+
+long rgl_cmd_release(struct rgl_req *rq)
+{
+	struct rgl_dev *rd = rgl_dev(rq, 1);
+	long ret = 0;
+
+	if (!rd)
+		return -EINVAL;
+	mutex_lock(&rd->lock);
+	if (rd->dom)
+		ret = -EBUSY;
+	else if (!rd->claimed)
+		ret = -ENOENT;
+	else
+		iommu_group_release_dma_owner(rd->group);
+	if (!ret)
+		rd->claimed = false;
+	mutex_unlock(&rd->lock);
+	return ret;
+}
+
+static int rgl_attach_locked(struct rgl_dev *rd, struct rgl_dom *dom)
+{
+	int ret = iommu_attach_group(dom->domain, rd->group);
+
+	if (!ret) {
+		rgl_dom_hold(dom);
+		rd->dom = dom;
+	}
+	return ret;
+}
+
+long rgl_cmd_attach(struct rgl_req *rq)
+{
+	struct rgl_dev *rd = rgl_dev(rq, 1);
+	struct rgl_dom *dom;
+	long ret;
+
+	if (!rd)
+		return -EINVAL;
+	dom = rgl_dom_get(rq, 2);
+	if (!dom)
+		return -EINVAL;
+	mutex_lock(&rd->lock);
+	ret = rd->dom ? -EALREADY : rgl_attach_locked(rd, dom);
+	mutex_unlock(&rd->lock);
+	rgl_dom_put(dom);
+	return ret;
+}
+
+long rgl_cmd_detach(struct rgl_req *rq)
+{
+	struct rgl_dev *rd = rgl_dev(rq, 1);
+	long ret = 0;
+
+	if (!rd)
+		return -EINVAL;
+	mutex_lock(&rd->lock);
+	if (!rd->dom)
+		ret = -ENOENT;
+	else if (rq->argc == 3 && strcmp(rq->argv[2], rd->dom->name))
+		ret = rgl_usage(rq, "attached to %s", rd->dom->name);
+	else
+		rgl_detach_locked(rd);
+	mutex_unlock(&rd->lock);
+	return ret;
+}
+
+/* From one domain to another in a single call, as IOMMUFD does it. */
+long rgl_cmd_replace(struct rgl_req *rq)
+{
+	struct rgl_dev *rd = rgl_dev(rq, 1);
+	struct rgl_dom *dom;
+	long ret;
+
+	if (!rd)
+		return -EINVAL;
+	dom = rgl_dom_get(rq, 2);
+	if (!dom)
+		return -EINVAL;
+	mutex_lock(&rd->lock);
+	if (!rd->dom || !rd->claimed)
+		ret = -ENOENT;
+	else
+		ret = rgl_group_replace(rd->group, dom->domain, &rd->handle);
+	if (!ret) {
+		rd->handled = RGL_HAVE_HANDLE;
+		rgl_dom_hold(dom);
+		rgl_dom_put(rd->dom);
+		rd->dom = dom;
+	}
+	mutex_unlock(&rd->lock);
+	rgl_dom_put(dom);
+	return ret;
+}
+
+enum rgl_bad { RGL_BAD_SNOOP, RGL_BAD_DIRTY, RGL_BAD_GBPAGE, RGL_BAD_OWNER };
+
+static int rgl_spoil(struct iommu_domain *d, enum rgl_bad kind)
+{
+	switch (kind) {
+	case RGL_BAD_SNOOP:	/* the IOMMU has no snoop control */
+		if (!d->ops->enforce_cache_coherency ||
+		    !d->ops->enforce_cache_coherency(d))
+			return -EOPNOTSUPP;
+		return 0;
+	case RGL_BAD_DIRTY:	/* no dirty tracking */
+		return rgl_domain_set_dirty(d);
+	case RGL_BAD_GBPAGE:	/* no 1 GiB pages: needs fs1gp=off in QEMU */
+		d->pgsize_bitmap |= SZ_1G;
+		return 0;
+	case RGL_BAD_OWNER:	/* another IOMMU driver's domain */
+		return rgl_domain_set_owner(d);
+	}
+	return -EINVAL;
+}
+
+/*
+ * Attaches a domain that this IOMMU cannot take. The answer should be the
+ * driver's error; if it is 0, the domain was detached again.
+ */
+long rgl_cmd_badattach(struct rgl_req *rq)
+{
+	static const char *const words[] = {
+		"snoop", "dirty", "gbpage", "owner", NULL
+	};
+	int kind = rgl_word(rq, 2, words);
+	struct iommu_domain *d, saved;
+	struct rgl_dev *rd;
+	long ret;
+
+	if (kind < 0)
+		return kind;
+	rd = rgl_dev(rq, 1);
+	if (!rd)
+		return -EINVAL;
+	d = rgl_domain_alloc(&rd->pdev->dev);
+	if (IS_ERR(d))
+		return PTR_ERR(d);
+	saved = *d;
+	mutex_lock(&rd->lock);
+	ret = rd->dom ? -EALREADY : rgl_spoil(d, kind);
+	if (!ret) {
+		ret = iommu_attach_group(d, rd->group);
+		if (!ret)
+			iommu_detach_group(d, rd->group);
+	}
+	mutex_unlock(&rd->lock);
+	*d = saved;
+	iommu_domain_free(d);
+	return ret;
+}
+
+static int rgl_swap_fn(void *data)
+{
+	struct rgl_swap *sw = data;
+	struct rgl_dev *rd = sw->rd;
+	int ret;
+
+	while (!kthread_should_stop()) {
+		mutex_lock(&rd->lock);
+		if (rd->dom)
+			rgl_detach_locked(rd);
+		ret = rgl_attach_locked(rd, sw->dom[sw->loops & 1]);
+		mutex_unlock(&rd->lock);
+		sw->loops++;
+		if (ret) {
+			sw->errors++;
+			sw->last_error = ret;
+			schedule_timeout_interruptible(1);
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+static void rgl_swap_stop(struct rgl_dev *rd, struct rgl_req *rq)
+{
+	struct rgl_swap *sw = rd->swap;
+
+	rd->swap = NULL;
+	kthread_stop(sw->task);
+	if (rq)
+		rgl_say(rq, "loops=%lu errors=%lu last=%d", sw->loops, sw->errors,
+			sw->last_error);
+	rgl_dom_put(sw->dom[0]);
+	rgl_dom_put(sw->dom[1]);
+	kfree(sw);
+}
+
+static long rgl_swap_start(struct rgl_dev *rd, struct rgl_req *rq)
+{
+	struct rgl_swap *sw;
+	long ret = -EINVAL;
+
+	if (rq->argc != 5)
+		return rgl_usage(rq, "usage: swapstorm start BDF A B");
+	if (rd->swap)
+		return -EBUSY;
+	sw = kzalloc(sizeof(*sw), GFP_KERNEL);
+	if (!sw)
+		return -ENOMEM;
+	sw->rd = rd;
+	sw->dom[0] = rgl_dom_get(rq, 3);
+	if (!sw->dom[0])
+		goto err_free;
+	sw->dom[1] = rgl_dom_get(rq, 4);
+	if (!sw->dom[1])
+		goto err_a;
+	sw->task = kthread_run(rgl_swap_fn, sw, "rgl_swap");
+	if (IS_ERR(sw->task)) {
+		ret = PTR_ERR(sw->task);
+		goto err_b;
+	}
+	rd->swap = sw;
+	return 0;
+err_b:
+	rgl_dom_put(sw->dom[1]);
+err_a:
+	rgl_dom_put(sw->dom[0]);
+err_free:
+	kfree(sw);
+	return ret;
+}
+
+long rgl_cmd_swapstorm(struct rgl_req *rq)
+{
+	static const char *const words[] = { "start", "stop", NULL };
+	int w = rgl_word(rq, 1, words);
+	struct rgl_dev *rd;
+	long ret = 0;
+
+	if (w < 0)
+		return w;
+	rd = rgl_dev(rq, 2);
+	if (!rd)
+		return -EINVAL;
+	mutex_lock(&rgl_devs_lock);
+	if (w == 0)
+		ret = rgl_swap_start(rd, rq);
+	else if (rd->swap)
+		rgl_swap_stop(rd, rq);
+	else
+		ret = -ENOENT;
+	mutex_unlock(&rgl_devs_lock);
+	return ret;
+}
+
+void rgl_devs_exit(void)
+{
+	struct rgl_dev *rd, *tmp;
+
+	list_for_each_entry_safe(rd, tmp, &rgl_devs, link) {
+		if (rd->swap)
+			rgl_swap_stop(rd, NULL);
+		if (rd->dom)
+			rgl_detach_locked(rd);
+		if (rd->claimed)
+			iommu_group_release_dma_owner(rd->group);
+		iommu_group_put(rd->group);
+		pci_dev_put(rd->pdev);
+		list_del(&rd->link);
+		kfree(rd);
+	}
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The only place of the exerciser that knows kernel versions. */
+#ifndef RGLAB_COMPAT_H
+#define RGLAB_COMPAT_H
+
+#include <linux/ftrace.h>
+#include <linux/iommu.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/version.h>
+
+static inline struct iommu_domain *rgl_domain_alloc(struct device *dev)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+	return iommu_paging_domain_alloc(dev);
+#else
+	struct iommu_domain *d = iommu_domain_alloc(dev->bus);
+
+	return d ? d : ERR_PTR(-ENOMEM);
+#endif
+}
+
+static inline int rgl_iommu_map(struct iommu_domain *d, unsigned long iova,
+				phys_addr_t pa, size_t size)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	return iommu_map(d, iova, pa, size, IOMMU_READ | IOMMU_WRITE, GFP_KERNEL);
+#else
+	return iommu_map(d, iova, pa, size, IOMMU_READ | IOMMU_WRITE);
+#endif
+}
+
+/* IOMMUFD's replace: exported to one namespace, its header is not installed. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+struct rgl_handle {
+	struct iommu_attach_handle h;
+};
+
+int iommu_replace_group_handle(struct iommu_group *group,
+			       struct iommu_domain *new_domain,
+			       struct iommu_attach_handle *handle);
+void iommu_detach_group_handle(struct iommu_domain *domain,
+			       struct iommu_group *group);
+
+#define RGL_IMPORT_NS() MODULE_IMPORT_NS("IOMMUFD_INTERNAL")
+#define RGL_HAVE_HANDLE 1
+
+static inline int rgl_group_replace(struct iommu_group *group,
+				    struct iommu_domain *d, struct rgl_handle *h)
+{
+	return iommu_replace_group_handle(group, d, &h->h);
+}
+
+static inline void rgl_group_detach_handle(struct iommu_domain *d,
+					   struct iommu_group *group)
+{
+	iommu_detach_group_handle(d, group);
+}
+#else
+struct rgl_handle {
+};
+
+#define RGL_HAVE_HANDLE 0
+
+static inline void rgl_group_detach_handle(struct iommu_domain *d,
+					   struct iommu_group *group)
+{
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+int iommu_group_replace_domain(struct iommu_group *group,
+			       struct iommu_domain *new_domain);
+
+#define RGL_IMPORT_NS() MODULE_IMPORT_NS(IOMMUFD_INTERNAL)
+
+static inline int rgl_group_replace(struct iommu_group *group,
+				    struct iommu_domain *d, struct rgl_handle *h)
+{
+	return iommu_group_replace_domain(group, d);
+}
+#else
+#define RGL_IMPORT_NS() MODULE_INFO(rgl_ns, "none")
+
+static inline int rgl_group_replace(struct iommu_group *group,
+				    struct iommu_domain *d, struct rgl_handle *h)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+#endif
+
+/*
+ * Makes @d one that the driver refuses. Returns -EOPNOTSUPP if the kernel has
+ * no such member.
+ */
+static inline int rgl_domain_set_dirty(struct iommu_domain *d)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	static const struct iommu_dirty_ops ops;
+
+	d->dirty_ops = &ops;
+	return 0;
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+static inline int rgl_domain_set_owner(struct iommu_domain *d)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	static const struct iommu_ops ops;
+
+	d->owner = &ops;
+	return 0;
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+#endif /* RGLAB_COMPAT_H */

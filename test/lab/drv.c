@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A driver that takes any function by driver_override and logs its resets. */
+#include <linux/pci-ats.h>
+
+#include "rglab.h"
+
+#define RGL_EVENTS 64
+
+struct rgl_event {
+	unsigned int seq;
+	const char *what;
+	u16 ats;
+	u16 command;
+	u16 devfn;
+};
+
+static DEFINE_SPINLOCK(rgl_event_lock);
+static struct rgl_event rgl_event_log[RGL_EVENTS];
+static unsigned int rgl_event_seq;
+
+/* The ATS control register as the function shows it; 0 if it has none. */
+u16 rgl_ats_ctrl(struct pci_dev *pdev)
+{
+	int pos = pci_find_ext_capability(pdev, PCI_EXT_CAP_ID_ATS);
+	u16 ctrl = 0;
+
+	if (pos)
+		pci_read_config_word(pdev, pos + PCI_ATS_CTRL, &ctrl);
+	return ctrl;
+}
+
+static void rgl_event(struct pci_dev *pdev, const char *what)
+{
+	struct rgl_event ev = { .what = what };
+
+	ev.ats = rgl_ats_ctrl(pdev);
+	pci_read_config_word(pdev, PCI_COMMAND, &ev.command);
+	ev.devfn = pci_dev_id(pdev);
+	spin_lock(&rgl_event_lock);
+	ev.seq = ++rgl_event_seq;
+	rgl_event_log[(ev.seq - 1) % RGL_EVENTS] = ev;
+	spin_unlock(&rgl_event_lock);
+}
+
+static void rgl_reset_prepare(struct pci_dev *pdev)
+{
+	rgl_event(pdev, "prepare");
+}
+
+static void rgl_reset_done(struct pci_dev *pdev)
+{
+	rgl_event(pdev, "done");
+}
+
+static const struct pci_error_handlers rgl_err_handler = {
+	.reset_prepare = rgl_reset_prepare,
+	.reset_done = rgl_reset_done,
+};
+
+static int rgl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	rgl_event(pdev, "probe");
+	return 0;
+}
+
+static void rgl_remove(struct pci_dev *pdev)
+{
+	rgl_event(pdev, "remove");
+}
+
+static const struct pci_device_id rgl_ids[] = {
+	{ }
+};
+
+static struct pci_driver rgl_driver = {
+	.name = "rglab",
+	.id_table = rgl_ids,
+	.probe = rgl_probe,
+	.remove = rgl_remove,
+	.err_handler = &rgl_err_handler,
+	.driver_managed_dma = true,
+};
+
+/* events: SEQ:WHAT:RID:ats=X:cmd=X ..., the last few of them. */
+long rgl_cmd_events(struct rgl_req *rq)
+{
+	static const char *const words[] = { "clear", NULL };
+	const struct rgl_event *ev;
+	unsigned int i, first;
+
+	if (rq->argc == 2 && rgl_word(rq, 1, words) < 0)
+		return -EINVAL;
+	spin_lock(&rgl_event_lock);
+	if (rq->argc == 2)
+		rgl_event_seq = 0;
+	first = rgl_event_seq > 10 ? rgl_event_seq - 10 : 0;
+	for (i = first; i < rgl_event_seq; i++) {
+		ev = &rgl_event_log[i % RGL_EVENTS];
+		rgl_say(rq, "%u:%s:%04x:ats=%04x:cmd=%04x ", ev->seq, ev->what,
+			ev->devfn, ev->ats, ev->command);
+	}
+	spin_unlock(&rgl_event_lock);
+	return 0;
+}
+
+int rgl_drv_init(void)
+{
+	return pci_register_driver(&rgl_driver);
+}
+
+void rgl_drv_exit(void)
+{
+	pci_unregister_driver(&rgl_driver);
+}

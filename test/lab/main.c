@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * rglab: exercises IOMMU attachments and PCI resets for resetgate's tests.
+ * One command per write to /dev/rglab, one line of answer per read.
+ */
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "rglab.h"
+
+struct workqueue_struct *rgl_wq;
+
+struct rgl_cmd {
+	const char *name;
+	int min, max;		/* words after the name */
+	long (*run)(struct rgl_req *rq);
+	const char *usage;
+};
+
+static const struct rgl_cmd rgl_cmds[] = {
+	{ "mark", 1, 1, rgl_cmd_mark, "N" },
+	{ "domain", 2, 3, rgl_cmd_domain, "new NAME BDF | free NAME" },
+	{ "map", 3, 4, rgl_cmd_map, "NAME IOVA SIZE [PATTERN]" },
+	{ "unmap", 3, 4, rgl_cmd_unmap, "NAME IOVA SIZE [keep]" },
+	{ "peek", 2, 2, rgl_cmd_peek, "NAME IOVA" },
+	{ "phys", 2, 2, rgl_cmd_peek, "NAME IOVA" },
+	{ "poke", 3, 3, rgl_cmd_poke, "NAME IOVA PATTERN" },
+	{ "kept", 1, 1, rgl_cmd_kept, "check|free" },
+	{ "churn", 1, 1, rgl_cmd_churn, "MIB|check|free" },
+	{ "storm", 2, 3, rgl_cmd_storm, "start|stop NAME [BDF]" },
+	{ "claim", 1, 1, rgl_cmd_claim, "BDF" },
+	{ "release", 1, 1, rgl_cmd_release, "BDF" },
+	{ "attach", 2, 2, rgl_cmd_attach, "BDF NAME" },
+	{ "detach", 1, 2, rgl_cmd_detach, "BDF [NAME]" },
+	{ "replace", 2, 2, rgl_cmd_replace, "BDF NAME" },
+	{ "badattach", 2, 2, rgl_cmd_badattach, "BDF snoop|dirty|gbpage|owner" },
+	{ "swapstorm", 2, 4, rgl_cmd_swapstorm, "start BDF A B | stop BDF" },
+	{ "hold", 1, 2, rgl_cmd_hold, "BDF [any|flr|pm|bus]" },
+	{ "unhold", 1, 1, rgl_cmd_unhold, "BDF" },
+	{ "waitreset", 1, 2, rgl_cmd_waitreset, "BDF [MS]" },
+	{ "mute", 2, 2, rgl_cmd_mute, "BDF on|off|reset|dead|MS" },
+	{ "reset", 2, 2, rgl_cmd_reset,
+	  "BDF function|locked|try|__locked|flr|hot" },
+	{ "nested", 1, 1, rgl_cmd_nested, "BDF" },
+	{ "events", 0, 1, rgl_cmd_events, "[clear]" },
+	{ "cfg", 4, 5, rgl_cmd_cfg, "BDF read|write OFF WIDTH [VAL]" },
+	{ "busmaster", 2, 2, rgl_cmd_busmaster, "BDF on|off" },
+	{ "edu", 3, 3, rgl_cmd_edu, "BDF dma|load IOVA" },
+	{ "ats", 1, 1, rgl_cmd_ats, "BDF" },
+	{ "errh", 1, 1, rgl_cmd_errh, "BDF" },
+	{ "holdmutex", 2, 2, rgl_cmd_holdmutex, "BDF MS" },
+	{ "holdftrace", 1, 1, rgl_cmd_holdftrace, "MS" },
+	{ "irqstall", 2, 2, rgl_cmd_irqstall, "CPU MS" },
+	{ "ipmodify", 2, 2, rgl_cmd_ipmodify, "FUNC on|off" },
+	{ "idle", 0, 0, rgl_cmd_idle, "" },
+};
+
+long rgl_usage(struct rgl_req *rq, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vscnprintf(rq->out, sizeof(rq->out), fmt, ap);
+	va_end(ap);
+	rq->usage = true;
+	return -EINVAL;
+}
+
+/* Adds to the answer. */
+void rgl_say(struct rgl_req *rq, const char *fmt, ...)
+{
+	size_t len = strlen(rq->out);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vscnprintf(rq->out + len, sizeof(rq->out) - len, fmt, ap);
+	va_end(ap);
+}
+
+/* Returns the function named by word @arg with a reference, or NULL. */
+struct pci_dev *rgl_pdev(struct rgl_req *rq, int arg)
+{
+	unsigned int seg = 0, bus, slot, fn;
+	struct pci_dev *pdev;
+	const char *s = rq->argv[arg];
+	int end = 0;
+
+	if (sscanf(s, "%x:%x:%x.%x%n", &seg, &bus, &slot, &fn, &end) != 4 || s[end]) {
+		seg = 0;
+		end = 0;
+		if (sscanf(s, "%x:%x.%x%n", &bus, &slot, &fn, &end) != 3 || s[end]) {
+			rgl_usage(rq, "not a PCI address: %s", s);
+			return NULL;
+		}
+	}
+	if (bus > 255 || slot > 31 || fn > 7) {
+		rgl_usage(rq, "not a PCI address: %s", s);
+		return NULL;
+	}
+	pdev = pci_get_domain_bus_and_slot(seg, bus, PCI_DEVFN(slot, fn));
+	if (!pdev)
+		rgl_usage(rq, "no such PCI function: %s", s);
+	return pdev;
+}
+
+int rgl_u64(struct rgl_req *rq, int arg, u64 *val)
+{
+	if (!kstrtou64(rq->argv[arg], 0, val))
+		return 0;
+	return rgl_usage(rq, "not a number: %s", rq->argv[arg]);
+}
+
+/* Index of word @arg in the NULL-terminated @words, or a usage error. */
+int rgl_word(struct rgl_req *rq, int arg, const char *const *words)
+{
+	int i;
+
+	for (i = 0; words[i]; i++)
+		if (!strcmp(rq->argv[arg], words[i]))
+			return i;
+	return rgl_usage(rq, "%s: unknown word: %s", rq->argv[0], rq->argv[arg]);
+}
+
+static long rgl_run(struct rgl_req *rq)
+{
+	const struct rgl_cmd *c;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(rgl_cmds); i++) {
+		c = &rgl_cmds[i];
+		if (strcmp(c->name, rq->argv[0]))
+			continue;
+		if (rq->argc - 1 < c->min || rq->argc - 1 > c->max)
+			return rgl_usage(rq, "usage: %s %s", c->name, c->usage);
+		return c->run(rq);
+	}
+	return rgl_usage(rq, "unknown command: %s", rq->argv[0]);
+}
+
+static int rgl_split(struct rgl_req *rq, char *line)
+{
+	char *w;
+
+	while ((w = strsep(&line, " \t\n"))) {
+		if (!*w)
+			continue;
+		if (rq->argc == RGL_ARGS)
+			return rgl_usage(rq, "too many words");
+		rq->argv[rq->argc++] = w;
+	}
+	return rq->argc ? 0 : rgl_usage(rq, "empty command");
+}
+
+static int rgl_open(struct inode *inode, struct file *file)
+{
+	file->private_data = kzalloc(RGL_LINE + 32, GFP_KERNEL);
+	return file->private_data ? 0 : -ENOMEM;
+}
+
+static int rgl_release(struct inode *inode, struct file *file)
+{
+	kfree(file->private_data);
+	return 0;
+}
+
+static ssize_t rgl_write(struct file *file, const char __user *buf, size_t len,
+			 loff_t *ppos)
+{
+	char *answer = file->private_data;
+	struct rgl_req *rq;
+	char *line;
+	long ret;
+
+	if (!len || len >= RGL_LINE)
+		return -EINVAL;
+	line = memdup_user_nul(buf, len);
+	if (IS_ERR(line))
+		return PTR_ERR(line);
+	rq = kzalloc(sizeof(*rq), GFP_KERNEL);
+	if (!rq) {
+		kfree(line);
+		return -ENOMEM;
+	}
+	ret = rgl_split(rq, line);
+	if (!ret)
+		ret = rgl_run(rq);
+	if (rq->usage)
+		scnprintf(answer, RGL_LINE + 32, "? %s\n", rq->out);
+	else
+		scnprintf(answer, RGL_LINE + 32, "%ld %s\n", ret, rq->out);
+	kfree(rq);
+	kfree(line);
+	*ppos = 0;
+	return len;
+}
+
+static ssize_t rgl_read(struct file *file, char __user *buf, size_t len,
+			loff_t *ppos)
+{
+	const char *answer = file->private_data;
+
+	return simple_read_from_buffer(buf, len, ppos, answer, strlen(answer));
+}
+
+static const struct file_operations rgl_fops = {
+	.owner = THIS_MODULE,
+	.open = rgl_open,
+	.release = rgl_release,
+	.write = rgl_write,
+	.read = rgl_read,
+};
+
+static struct miscdevice rgl_misc = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "rglab",
+	.fops = &rgl_fops,
+};
+
+static int __init rgl_init(void)
+{
+	int ret;
+
+	rgl_wq = alloc_workqueue("rglab", WQ_UNBOUND, 0);
+	if (!rgl_wq)
+		return -ENOMEM;
+	ret = rgl_drv_init();
+	if (ret)
+		goto err_wq;
+	ret = misc_register(&rgl_misc);
+	if (ret)
+		goto err_drv;
+	return 0;
+
+err_drv:
+	rgl_drv_exit();
+err_wq:
+	destroy_workqueue(rgl_wq);
+	return ret;
+}
+
+static void __exit rgl_exit(void)
+{
+	misc_deregister(&rgl_misc);
+	rgl_shim_exit();
+	rgl_disturb_exit();
+	destroy_workqueue(rgl_wq);
+	rgl_devs_exit();
+	rgl_doms_exit();
+	rgl_drv_exit();
+}
+
+module_init(rgl_init);
+module_exit(rgl_exit);
+MODULE_DESCRIPTION("Exerciser for resetgate's tests");
+MODULE_LICENSE("GPL");
+RGL_IMPORT_NS();

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* rglab: the exerciser that drives resetgate's tests from inside the guest. */
+#ifndef RGLAB_H
+#define RGLAB_H
+
+#include <linux/iommu.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/refcount.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "compat.h"
+
+#define RGL_LINE	512
+#define RGL_ARGS	8
+#define RGL_NAME	16
+#define RGL_MAP_MAX	(4UL << 20)
+#define RGL_STORM_IOVA	0x8000000UL
+#define RGL_POISON	0xdeadfee1dead0000ULL
+
+/* One command: its words, and the text of its answer. */
+struct rgl_req {
+	int argc;
+	char *argv[RGL_ARGS];
+	bool usage;		/* a wrong call: nothing was done */
+	char out[RGL_LINE];
+};
+
+struct rgl_dom {
+	struct list_head link;
+	char name[RGL_NAME];
+	struct iommu_domain *domain;
+	struct mutex lock;	/* protects pages, storm */
+	struct xarray pages;	/* IOVA page number -> struct page */
+	struct rgl_storm *storm;
+	int users;		/* under rgl_doms_lock */
+};
+
+/* A function that was claimed or attached. Lives until the module goes. */
+struct rgl_dev {
+	struct list_head link;
+	struct pci_dev *pdev;
+	struct iommu_group *group;
+	struct mutex lock;	/* protects what follows, held over attach and detach */
+	bool claimed;
+	bool handled;		/* the group's domain was set with a handle */
+	struct rgl_dom *dom;
+	struct rgl_swap *swap;
+	struct rgl_handle handle;
+};
+
+__printf(2, 3) long rgl_usage(struct rgl_req *rq, const char *fmt, ...);
+__printf(2, 3) void rgl_say(struct rgl_req *rq, const char *fmt, ...);
+struct pci_dev *rgl_pdev(struct rgl_req *rq, int arg);
+int rgl_u64(struct rgl_req *rq, int arg, u64 *val);
+int rgl_word(struct rgl_req *rq, int arg, const char *const *words);
+
+extern struct workqueue_struct *rgl_wq;
+extern struct mutex rgl_doms_lock;
+
+struct rgl_dom *rgl_dom_get(struct rgl_req *rq, int arg);
+void rgl_dom_hold(struct rgl_dom *dom);
+void rgl_dom_put(struct rgl_dom *dom);
+void rgl_doms_exit(void);
+long rgl_cmd_domain(struct rgl_req *rq);
+long rgl_cmd_map(struct rgl_req *rq);
+long rgl_cmd_unmap(struct rgl_req *rq);
+long rgl_cmd_peek(struct rgl_req *rq);
+long rgl_cmd_poke(struct rgl_req *rq);
+long rgl_cmd_kept(struct rgl_req *rq);
+long rgl_cmd_churn(struct rgl_req *rq);
+long rgl_cmd_storm(struct rgl_req *rq);
+
+void rgl_devs_exit(void);
+long rgl_cmd_claim(struct rgl_req *rq);
+long rgl_cmd_release(struct rgl_req *rq);
+long rgl_cmd_attach(struct rgl_req *rq);
+long rgl_cmd_detach(struct rgl_req *rq);
+long rgl_cmd_replace(struct rgl_req *rq);
+long rgl_cmd_badattach(struct rgl_req *rq);
+long rgl_cmd_swapstorm(struct rgl_req *rq);
+
+void rgl_shim_exit(void);
+long rgl_cmd_hold(struct rgl_req *rq);
+long rgl_cmd_unhold(struct rgl_req *rq);
+long rgl_cmd_waitreset(struct rgl_req *rq);
+long rgl_cmd_mute(struct rgl_req *rq);
+
+long rgl_cmd_reset(struct rgl_req *rq);
+long rgl_cmd_nested(struct rgl_req *rq);
+
+int rgl_drv_init(void);
+void rgl_drv_exit(void);
+long rgl_cmd_events(struct rgl_req *rq);
+
+u16 rgl_ats_ctrl(struct pci_dev *pdev);
+long rgl_cmd_mark(struct rgl_req *rq);
+long rgl_cmd_cfg(struct rgl_req *rq);
+long rgl_cmd_busmaster(struct rgl_req *rq);
+long rgl_cmd_edu(struct rgl_req *rq);
+long rgl_cmd_ats(struct rgl_req *rq);
+long rgl_cmd_errh(struct rgl_req *rq);
+
+void rgl_disturb_exit(void);
+long rgl_cmd_holdmutex(struct rgl_req *rq);
+long rgl_cmd_holdftrace(struct rgl_req *rq);
+long rgl_cmd_irqstall(struct rgl_req *rq);
+long rgl_cmd_ipmodify(struct rgl_req *rq);
+long rgl_cmd_idle(struct rgl_req *rq);
+
+int rgl_group_mutex_off(void);
+
+#endif /* RGLAB_H */

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * rgx: one command to the exerciser, one line of answer.
+ * Exit status: 0 it was done, 1 it gave an error, 2 the call was wrong.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEV "/dev/rglab"
+
+static int fail(const char *what)
+{
+	fprintf(stderr, "rgx: %s: %s\n", what, strerror(errno));
+	return 2;
+}
+
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = write(fd, text, strlen(text));
+	n = n < 0 ? -errno : 0;
+	close(fd);
+	return n;
+}
+
+static int answer(long ret, const char *text)
+{
+	if (ret >= 0 && *text)
+		printf("%s\n", text);
+	else if (ret >= 0)
+		printf("%ld\n", ret);
+	else
+		printf("%ld %s%s%s\n", ret, strerrorname_np(-ret) ?: "?",
+		       *text ? " " : "", text);
+	return ret < 0;
+}
+
+/* Binds a function to the exerciser's driver, or (no name) to its own again. */
+static int bind(const char *bdf, const char *driver)
+{
+	char path[128], full[32];
+	int ret;
+
+	snprintf(full, sizeof(full), "%s%s", strlen(bdf) < 12 ? "0000:" : "", bdf);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override", full);
+	ret = put(path, *driver ? driver : "\n");
+	if (ret)
+		return answer(ret, path);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver/unbind", full);
+	ret = put(path, full);
+	if (ret && ret != -ENOENT)
+		return answer(ret, path);
+	if (strcmp(driver, "none") == 0)
+		return answer(0, "");
+	return answer(put("/sys/bus/pci/drivers_probe", full), "");
+}
+
+static int run(const char *line)
+{
+	char buf[1024], *text;
+	ssize_t n;
+	long ret;
+	int fd = open(DEV, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return fail(DEV);
+	if (write(fd, line, strlen(line)) < 0)
+		return fail("write");
+	n = pread(fd, buf, sizeof(buf) - 1, 0);
+	if (n < 0)
+		return fail("read");
+	close(fd);
+	while (n && (buf[n - 1] == '\n' || buf[n - 1] == ' '))
+		n--;
+	buf[n] = 0;
+	if (buf[0] == '?') {
+		fprintf(stderr, "rgx:%s\n", buf + 1);
+		return 2;
+	}
+	ret = strtol(buf, &text, 10);
+	return answer(ret, *text == ' ' ? text + 1 : text);
+}
+
+int main(int argc, char **argv)
+{
+	char line[400] = "";
+	int i;
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: rgx COMMAND [ARGUMENT]...\n");
+		return 2;
+	}
+	if (argc == 3 && !strcmp(argv[1], "bind"))
+		return bind(argv[2], "rglab");
+	if (argc == 3 && !strcmp(argv[1], "unbind"))
+		return bind(argv[2], "none");
+	if (argc == 3 && !strcmp(argv[1], "rebind"))
+		return bind(argv[2], "");
+	for (i = 1; i < argc; i++) {
+		if (strlen(line) + strlen(argv[i]) + 2 > sizeof(line)) {
+			fprintf(stderr, "rgx: line too long\n");
+			return 2;
+		}
+		strcat(strcat(line, i > 1 ? " " : ""), argv[i]);
+	}
+	return run(line);
+}

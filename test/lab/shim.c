@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A shim over config space. Writes always reach the function (QEMU's trace is
+ * the judge); some reads answer all ones, as a function does that is not ready.
+ */
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+
+#include "rglab.h"
+
+#define RGL_BUSES	8
+#define RGL_FNS		8
+
+enum rgl_kind { RGL_ANY, RGL_FLR, RGL_PM, RGL_SBR };
+
+enum rgl_mute {
+	RGL_MUTE_OFF,
+	RGL_MUTE_ON,
+	RGL_MUTE_UNTIL,
+	RGL_MUTE_RESET,		/* from the first read after the next reset's ready-wait */
+	RGL_MUTE_RESET_WAIT,
+	RGL_MUTE_DEAD,		/* from the next reset's write */
+};
+
+struct rgl_bus {
+	struct pci_bus *bus;
+	struct pci_ops *old;
+	struct pci_ops ops;
+};
+
+/* Read without a lock by the accessors: entries are only ever added. */
+struct rgl_fn {
+	struct pci_dev *pdev;
+	struct pci_dev *port;
+	int devctl, pmctl;
+	bool rrs;		/* its port shows Request Retry Status */
+	int armed;		/* -1, or the kind of reset that is to be held */
+	bool held;
+	int seen;		/* resets that were written */
+	int waited;
+	int mute;
+	unsigned long until;
+};
+
+static DEFINE_MUTEX(rgl_shim_lock);
+static struct rgl_bus rgl_buses[RGL_BUSES];
+static struct rgl_fn rgl_fns[RGL_FNS];
+static int rgl_nr_fns;
+static atomic_t rgl_shim_users = ATOMIC_INIT(0);
+
+static struct rgl_bus *rgl_bus(struct pci_bus *bus)
+{
+	int i;
+
+	for (i = 0; i < RGL_BUSES; i++)
+		if (READ_ONCE(rgl_buses[i].bus) == bus)
+			return &rgl_buses[i];
+	return NULL;
+}
+
+static bool rgl_muted(struct rgl_fn *fn, bool ready_wait)
+{
+	switch (READ_ONCE(fn->mute)) {
+	case RGL_MUTE_ON:
+		return true;
+	case RGL_MUTE_UNTIL:
+		if (time_before(jiffies, fn->until))
+			return true;
+		WRITE_ONCE(fn->mute, RGL_MUTE_OFF);
+		return false;
+	case RGL_MUTE_RESET_WAIT:
+		if (ready_wait)
+			WRITE_ONCE(fn->mute, RGL_MUTE_ON);
+		return false;
+	}
+	return false;
+}
+
+/* What a read of @fn gives instead of @val. */
+static u32 rgl_filter(struct rgl_fn *fn, int where, int size, u32 val)
+{
+	bool ready_wait = size == 4 &&
+			  (where == PCI_COMMAND || where == PCI_VENDOR_ID);
+
+	if (ready_wait && READ_ONCE(fn->held))
+		return where == PCI_VENDOR_ID && fn->rrs ? 0xffff0001 : ~0;
+	return rgl_muted(fn, ready_wait) ? ~0 : val;
+}
+
+static int rgl_ops_read(struct pci_bus *bus, unsigned int devfn, int where,
+			int size, u32 *val)
+{
+	struct rgl_bus *rb;
+	struct rgl_fn *fn;
+	int i, n, ret;
+
+	atomic_inc(&rgl_shim_users);
+	rb = rgl_bus(bus);
+	ret = rb->old->read(bus, devfn, where, size, val);
+	/* Pairs with rgl_fn(): an entry that counts is complete. */
+	n = smp_load_acquire(&rgl_nr_fns);
+	for (i = 0; i < n; i++) {
+		fn = &rgl_fns[i];
+		if (fn->pdev->bus == bus && fn->pdev->devfn == devfn)
+			*val = rgl_filter(fn, where, size, *val);
+	}
+	atomic_dec(&rgl_shim_users);
+	return ret;
+}
+
+/* Does this write to @devfn of @bus start a reset of @fn? */
+static int rgl_starts(struct rgl_fn *fn, struct pci_bus *bus, unsigned int devfn,
+		      int where, int size, u32 val)
+{
+	if (fn->port && fn->port->bus == bus && fn->port->devfn == devfn &&
+	    where == PCI_BRIDGE_CONTROL && (val & PCI_BRIDGE_CTL_BUS_RESET))
+		return RGL_SBR;
+	if (fn->pdev->bus != bus || fn->pdev->devfn != devfn || size < 2)
+		return 0;
+	if (fn->devctl && where == fn->devctl && (val & PCI_EXP_DEVCTL_BCR_FLR))
+		return RGL_FLR;
+	if (fn->pmctl && where == fn->pmctl &&
+	    (val & PCI_PM_CTRL_STATE_MASK) == 3)
+		return RGL_PM;
+	return 0;
+}
+
+static void rgl_reset_seen(struct rgl_fn *fn, int kind)
+{
+	int armed = READ_ONCE(fn->armed);
+
+	if (armed == RGL_ANY || armed == kind) {
+		WRITE_ONCE(fn->armed, -1);
+		WRITE_ONCE(fn->held, true);
+	}
+	if (READ_ONCE(fn->mute) == RGL_MUTE_RESET)
+		WRITE_ONCE(fn->mute, RGL_MUTE_RESET_WAIT);
+	else if (READ_ONCE(fn->mute) == RGL_MUTE_DEAD)
+		WRITE_ONCE(fn->mute, RGL_MUTE_ON);
+}
+
+static int rgl_ops_write(struct pci_bus *bus, unsigned int devfn, int where,
+			 int size, u32 val)
+{
+	bool started[RGL_FNS] = {};
+	struct rgl_bus *rb;
+	int i, n, kind, ret;
+
+	atomic_inc(&rgl_shim_users);
+	rb = rgl_bus(bus);
+	/* Pairs with rgl_fn(): an entry that counts is complete. */
+	n = smp_load_acquire(&rgl_nr_fns);
+	for (i = 0; i < n; i++) {
+		kind = rgl_starts(&rgl_fns[i], bus, devfn, where, size, val);
+		if (!kind)
+			continue;
+		rgl_reset_seen(&rgl_fns[i], kind);
+		started[i] = true;
+	}
+	ret = rb->old->write(bus, devfn, where, size, val);
+	for (i = 0; i < n; i++)
+		if (started[i])
+			WRITE_ONCE(rgl_fns[i].seen, rgl_fns[i].seen + 1);
+	atomic_dec(&rgl_shim_users);
+	return ret;
+}
+
+static int rgl_shim_bus(struct pci_bus *bus)
+{
+	struct rgl_bus *rb;
+
+	if (rgl_bus(bus))
+		return 0;
+	rb = rgl_bus(NULL);
+	if (!rb)
+		return -ENOSPC;
+	rb->ops = *bus->ops;
+	rb->ops.read = rgl_ops_read;
+	rb->ops.write = rgl_ops_write;
+	rb->old = bus->ops;
+	/* The accessors look for the bus as soon as they are in place. */
+	smp_wmb();
+	WRITE_ONCE(rb->bus, bus);
+	pci_bus_set_ops(bus, &rb->ops);
+	return 0;
+}
+
+static bool rgl_port_rrs(struct pci_dev *pdev)
+{
+	struct pci_dev *root = pcie_find_root_port(pdev);
+	u16 ctl = 0;
+
+	if (root)
+		pcie_capability_read_word(root, PCI_EXP_RTCTL, &ctl);
+	return ctl & 0x0010;
+}
+
+/* The shim of the function named by word 1, put in place if need be. */
+static struct rgl_fn *rgl_fn(struct rgl_req *rq)
+{
+	struct pci_dev *pdev = rgl_pdev(rq, 1);
+	struct rgl_fn *fn = NULL;
+	int i;
+
+	if (!pdev)
+		return NULL;
+	mutex_lock(&rgl_shim_lock);
+	for (i = 0; i < rgl_nr_fns; i++)
+		if (rgl_fns[i].pdev == pdev)
+			fn = &rgl_fns[i];
+	if (fn || rgl_nr_fns == RGL_FNS)
+		goto out;
+	fn = &rgl_fns[rgl_nr_fns];
+	fn->pdev = pci_dev_get(pdev);
+	fn->port = pci_dev_get(pci_upstream_bridge(pdev));
+	fn->devctl = pci_is_pcie(pdev) ? pci_pcie_cap(pdev) + PCI_EXP_DEVCTL : 0;
+	fn->pmctl = pdev->pm_cap ? pdev->pm_cap + PCI_PM_CTRL : 0;
+	fn->rrs = rgl_port_rrs(pdev);
+	fn->armed = -1;
+	if (rgl_shim_bus(pdev->bus) ||
+	    (fn->port && rgl_shim_bus(fn->port->bus))) {
+		pci_dev_put(fn->pdev);
+		pci_dev_put(fn->port);
+		fn = NULL;
+		goto out;
+	}
+	/* Pairs with the accessors, which take no lock. */
+	smp_store_release(&rgl_nr_fns, rgl_nr_fns + 1);
+out:
+	mutex_unlock(&rgl_shim_lock);
+	pci_dev_put(pdev);
+	if (!fn)
+		rgl_usage(rq, "too many functions or buses with a shim");
+	return fn;
+}
+
+long rgl_cmd_hold(struct rgl_req *rq)
+{
+	static const char *const words[] = { "any", "flr", "pm", "bus", NULL };
+	int kind = rq->argc == 3 ? rgl_word(rq, 2, words) : RGL_ANY;
+	struct rgl_fn *fn;
+
+	if (kind < 0)
+		return kind;
+	fn = rgl_fn(rq);
+	if (!fn)
+		return -EINVAL;
+	WRITE_ONCE(fn->waited, READ_ONCE(fn->seen));
+	WRITE_ONCE(fn->armed, kind);
+	return 0;
+}
+
+long rgl_cmd_unhold(struct rgl_req *rq)
+{
+	struct rgl_fn *fn = rgl_fn(rq);
+
+	if (!fn)
+		return -EINVAL;
+	WRITE_ONCE(fn->armed, -1);
+	WRITE_ONCE(fn->held, false);
+	return 0;
+}
+
+/* Waits for a reset written since the last hold or waitreset. */
+long rgl_cmd_waitreset(struct rgl_req *rq)
+{
+	struct rgl_fn *fn;
+	unsigned long end;
+	u64 ms = 5000;
+
+	if (rq->argc == 3 && rgl_u64(rq, 2, &ms))
+		return -EINVAL;
+	fn = rgl_fn(rq);
+	if (!fn)
+		return -EINVAL;
+	end = jiffies + msecs_to_jiffies(min_t(u64, ms, 60000));
+	while (READ_ONCE(fn->seen) == READ_ONCE(fn->waited)) {
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
+		usleep_range(300, 600);
+	}
+	WRITE_ONCE(fn->waited, fn->waited + 1);
+	return 0;
+}
+
+long rgl_cmd_mute(struct rgl_req *rq)
+{
+	static const char *const words[] = { "on", "off", "reset", "dead", NULL };
+	static const int modes[] = {
+		RGL_MUTE_ON, RGL_MUTE_OFF, RGL_MUTE_RESET, RGL_MUTE_DEAD
+	};
+	int mode = RGL_MUTE_UNTIL, w;
+	struct rgl_fn *fn;
+	u64 ms = 0;
+
+	if (kstrtou64(rq->argv[2], 0, &ms)) {
+		w = rgl_word(rq, 2, words);
+		if (w < 0)
+			return w;
+		mode = modes[w];
+	}
+	fn = rgl_fn(rq);
+	if (!fn)
+		return -EINVAL;
+	fn->until = jiffies + msecs_to_jiffies(min_t(u64, ms, 120000));
+	WRITE_ONCE(fn->mute, mode);
+	return 0;
+}
+
+void rgl_shim_exit(void)
+{
+	int i;
+
+	for (i = 0; i < RGL_BUSES; i++)
+		if (rgl_buses[i].bus)
+			pci_bus_set_ops(rgl_buses[i].bus, rgl_buses[i].old);
+	/* An accessor counts itself a few instructions after it was called. */
+	msleep(100);
+	while (atomic_read(&rgl_shim_users))
+		msleep(20);
+	for (i = 0; i < rgl_nr_fns; i++) {
+		pci_dev_put(rgl_fns[i].pdev);
+		pci_dev_put(rgl_fns[i].port);
+	}
+}
