@@ -59,6 +59,19 @@ MACHINES = {machine.name: machine for machine in (
             ("-drive", "file=@disk0@,if=none,id=disk0,format=raw,cache=unsafe")
             + _devices(1, f"virtio-blk-pci,bus=rp0,drive=disk0,{_VIO}"),
             ("01:00.0",), ("disk0",)),
+    # Most scenarios in one boot: two ATS endpoints, one that does DMA on command, two disks.
+    # Without 1 GiB pages in first-stage tables there is a domain that the IOMMU must refuse.
+    Machine("scenario",
+            ("-global", "intel-iommu.fs1gp=off",
+             "-netdev", "hubport,id=n0,hubid=0", "-netdev", "hubport,id=n1,hubid=0",
+             "-drive", "file=/mnt/disk0,if=none,id=disk0,format=raw,cache=unsafe",
+             "-drive", "file=/mnt/disk1,if=none,id=disk1,format=raw,cache=unsafe")
+            + _devices(5, f"virtio-net-pci,bus=rp0,netdev=n0,aer=on,{_VIO}",
+                       f"virtio-net-pci,bus=rp1,netdev=n1,aer=on,{_VIO}",
+                       "edu,bus=rp2",
+                       "nvme,bus=rp3,serial=lab0,drive=disk0",
+                       f"virtio-blk-pci,bus=rp4,drive=disk1,{_VIO}"),
+            ("01:00.0", "02:00.0", "03:00.0", "04:00.0", "05:00.0"), ("disk0", "disk1")),
     # One group; every DMA below the bridge carries the alias 02:00.0.
     Machine("alias",
             _devices(1, "pcie-pci-bridge,bus=rp0,id=pb", "edu,bus=pb,addr=1", "edu,bus=pb,addr=2"),
