@@ -131,6 +131,11 @@ const struct rg_target rg_targets[RG_NR_TARGETS] = {
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
 		"A driver attached during a reset may keep a wrong number of PASIDs." },
 
+	[RG_T_ACS_PATH_ENABLED] = {
+		"pci_acs_path_enabled", "bool (struct pci_dev *, struct pci_dev *, u16)",
+		RG_SET_ENDPOINT, RG_USE_CALL, false,
+		"PASIDs enabled during a reset could not be checked against ACS." },
+
 	[RG_T_VTD_OPS] = {
 		"intel_iommu_ops", NULL,
 		RG_SET_VTD, RG_USE_DATA, false,

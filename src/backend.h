@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the core asks of the back end of an IOMMU driver. */
+#ifndef RG_BACKEND_H
+#define RG_BACKEND_H
+
+#include "gate.h"
+#include "patch.h"
+#include "valve.h"
+
+/**
+ * struct rg_backend - one vendor's IOMMU driver
+ * @name: for people
+ * @set: its rows in the table of targets
+ * @hooks: the table valve: redirects that are armed as long as we are loaded
+ * @nr_hooks: how many
+ * @valve: the invalidation valve
+ * @init: makes its calls ready; the set is usable. Returns 0 or an error
+ * @exit: undoes @init
+ * @match: whether this driver translates for the device
+ * @key: the device's own requester ID as its IOMMU knows it, with the segment
+ * @adopt: learns all that @block and @unblock will need, allocations included;
+ *	may sleep. Returns 0, or an error and the function stays uncovered
+ * @block: diverts the driver's writes to the shadow entry, blocks the live
+ *	one, flushes the IOMMU's caches. Under the group mutex; cannot fail
+ * @unblock: puts the shadow entry in force, makes the IOMMU see it. Under the
+ *	group mutex; cannot fail
+ */
+struct rg_backend {
+	const char *name;
+	enum rg_set set;
+	const struct rg_hook *hooks;
+	int nr_hooks;
+	struct rg_valve *valve;
+
+	int (*init)(void);
+	void (*exit)(void);
+	bool (*match)(struct device *dev);
+	u32 (*key)(struct pci_dev *pdev);
+	int (*adopt)(struct rg_rid *rid, struct pci_dev *pdev);
+	void (*block)(struct rg_rid *rid);
+	void (*unblock)(struct rg_rid *rid);
+};
+
+int rg_backends_init(void);
+void rg_backends_exit(void);
+const struct rg_backend *rg_backends_match(struct device *dev);
+ssize_t rg_backends_show(char *buf);
+
+extern const struct rg_backend rg_vtd_backend;
+
+#endif /* RG_BACKEND_H */

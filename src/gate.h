@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The gate: one state per PCI function, its windows, its look-up. */
+#ifndef RG_GATE_H
+#define RG_GATE_H
+
+#include <linux/pci.h>
+#include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/workqueue.h>
+
+#include "endpoint.h"
+#include "valve.h"
+
+struct rg_backend;
+
+enum rg_phase {
+	RG_OPEN,
+	RG_CLOSED,
+	RG_PARKED,
+};
+
+enum rg_mode {
+	RG_MODE_AUTO,		/* as the scope parameter says */
+	RG_MODE_OFF,
+	RG_MODE_ON,
+};
+
+/* What closed a gate, or why it is parked. */
+enum rg_reason {
+	RG_WHY_NONE,
+	RG_WHY_FUNCTION_RESET,	/* __pci_reset_function_locked() */
+	RG_WHY_FLR,		/* pcie_flr(), called by itself */
+	RG_WHY_SILENT,		/* no answer to config reads after the reset */
+	RG_NR_WHYS
+};
+
+/* Requester IDs of one function: its own and its DMA aliases. */
+#define RG_MAX_RIDS 8
+/* Longs a back end may keep for each requester ID. */
+#define RG_RID_PRIV 12
+
+/**
+ * struct rg_rid - one requester ID, shared by all functions that emit it
+ * @node: in the RCU hash of requester IDs
+ * @rcu: for its release
+ * @key: PCI segment << 16 | bus << 8 | devfn
+ * @users: functions that emit it; under the registry's mutex
+ * @closed: those of them that are closed; under the group mutex (functions
+ *	that share a requester ID share a group)
+ * @blocked: the IOMMU refuses its DMA; under the group mutex
+ * @filtered: ATC invalidations for it are dropped; read by the valve's handler
+ * @recorded: accesses that went to the shadow entry
+ * @dropped: ATC invalidations that did not go out
+ * @priv: the back end's own: live entry, shadow entry
+ */
+struct rg_rid {
+	struct hlist_node node;
+	struct rcu_head rcu;
+	u32 key;
+	int users;
+	int closed;
+	bool blocked;
+	bool filtered;
+	atomic64_t recorded;
+	atomic64_t dropped;
+	unsigned long priv[RG_RID_PRIV];
+};
+
+/* Events wait here for the worker: a window must not allocate. */
+#define RG_EVENTS 4
+
+/**
+ * struct rg_state - the gate of one PCI function
+ * @node: in the RCU hash of functions
+ * @rcu: for its release
+ * @refs: look-ups that sleep hold one
+ * @pdev: the function; referenced
+ * @group: its IOMMU group; referenced
+ * @be: the back end of its IOMMU
+ * @lock: phase, depth, brackets, prepared, takes_part; held over close and open
+ * @phase: open, closed or parked
+ * @mode: the administrator's choice
+ * @depth: resets that are running, nested ones counted
+ * @brackets: callers between their save and their restore
+ * @prepared: its driver's reset_prepare() ran, reset_done() is due
+ * @takes_part: decided once at close and kept for the window
+ * @dead: removed; the driver's private data must not be touched
+ * @shown: it is in sysfs
+ * @native: upstream's prepare calls that were redirected to nothing
+ * @rids: its requester IDs, its own first
+ * @nr_rids: how many
+ * @ep: the endpoint valve
+ * @fence: of its closing; under @lock
+ * @reason: what closed it last
+ * @windows: how often it closed
+ * @closed_at: when it closed last
+ * @last_window_us: how long the last window was, in microseconds
+ * @last_error: of the last close or open that did not do all it should
+ * @event_work: tells user space
+ * @event_lock: @events and @nr_events
+ * @events: what is to be told, oldest first
+ * @nr_events: how many
+ */
+struct rg_state {
+	struct hlist_node node;
+	struct rcu_head rcu;
+	refcount_t refs;
+	struct pci_dev *pdev;
+	struct iommu_group *group;
+	const struct rg_backend *be;
+
+	struct mutex lock;
+	enum rg_phase phase;
+	enum rg_mode mode;
+	int depth;
+	int brackets;
+	bool prepared;
+	bool takes_part;
+	bool dead;
+	bool shown;
+	atomic_t native;
+
+	struct rg_rid *rids[RG_MAX_RIDS];
+	int nr_rids;
+	struct rg_endpoint ep;
+	struct rg_fence fence;
+
+	enum rg_reason reason;
+	u64 windows;
+	ktime_t closed_at;
+	u64 last_window_us;
+	int last_error;
+
+	struct work_struct event_work;
+	spinlock_t event_lock;
+	u8 events[RG_EVENTS];
+	int nr_events;
+};
+
+void rg_gate_init(struct rg_state *state);
+void rg_gate_enter(struct rg_state *state, enum rg_reason why);
+void rg_gate_leave(struct rg_state *state);
+void rg_gate_bracket(struct rg_state *state);
+void rg_gate_unbracket(struct rg_state *state);
+void rg_gate_prepared(struct rg_state *state);
+void rg_gate_restored(struct rg_state *state);
+int rg_gate_reopen(struct rg_state *state);
+void rg_gate_die(struct rg_state *state);
+void rg_gate_bury(struct rg_state *state);
+bool rg_gate_takes_part(const struct rg_state *state);
+u64 rg_gate_timeouts(void);
+u64 rg_gate_late(void);
+
+#endif /* RG_GATE_H */

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The back ends: which there are, which of them are in force. */
+#include <linux/sysfs.h>
+
+#include "../backend.h"
+
+static const struct rg_backend *const rg_backends[] = {
+	&rg_vtd_backend,
+};
+
+static bool rg_backends_up[ARRAY_SIZE(rg_backends)];
+
+static int rg_backends_start(const struct rg_backend *be)
+{
+	int rc;
+
+	if (!rg_set_usable(be->set))
+		return -EOPNOTSUPP;
+	rc = be->init();
+	if (rc) {
+		rg_set_turn_off(be->set);
+		return rc;
+	}
+	rc = rg_patch_install(be->set, be->hooks, be->nr_hooks);
+	if (rc)
+		be->exit();
+	return rc;
+}
+
+/**
+ * rg_backends_init - put every back end in force that this machine can use
+ *
+ * Context: Process context, at load.
+ * Return: 0 if there is at least one, else the last one's error.
+ */
+int rg_backends_init(void)
+{
+	int rc = -ENODEV, up = 0, i;
+
+	for (i = 0; i < ARRAY_SIZE(rg_backends); i++) {
+		rc = rg_backends_start(rg_backends[i]);
+		rg_backends_up[i] = !rc;
+		up += !rc;
+	}
+	return up ? 0 : rc;
+}
+
+/**
+ * rg_backends_exit - take every back end out of force
+ *
+ * Context: Process context, at unload; no gate is closed.
+ */
+void rg_backends_exit(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(rg_backends); i++) {
+		if (!rg_backends_up[i])
+			continue;
+		rg_patch_remove(rg_backends[i]->set);
+		rg_valve_shut_down(rg_backends[i]->valve);
+		rg_backends[i]->exit();
+		rg_backends_up[i] = false;
+	}
+}
+
+/**
+ * rg_backends_match - the back end of the IOMMU that a device is behind
+ * @dev: the device
+ *
+ * Return: the back end, or NULL if there is none in force.
+ */
+const struct rg_backend *rg_backends_match(struct device *dev)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(rg_backends); i++)
+		if (rg_backends_up[i] && rg_backends[i]->match(dev))
+			return rg_backends[i];
+	return NULL;
+}
+
+/**
+ * rg_backends_show - a line for each back end
+ * @buf: a page
+ *
+ * Return: bytes written.
+ */
+ssize_t rg_backends_show(char *buf)
+{
+	ssize_t len = 0;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(rg_backends); i++)
+		len += sysfs_emit_at(buf, len, "%s %s\n", rg_backends[i]->name,
+				     rg_backends_up[i] ? "on" : "off");
+	return len;
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The module's parameters: each value is checked before it takes effect. */
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/string.h>
+
+#include "params.h"
+
+/* A parameter that takes one of a few words. */
+struct rg_choice {
+	const char *name;
+	const char *const *words;	/* NULL-terminated */
+	const char *hint;
+	int value;
+};
+
+static const char *const rg_policy_words[] = { "record", NULL };
+static const char *const rg_scope_words[] = { "ats", "all", NULL };
+static const char *const rg_failed_words[] = { "park", "open", NULL };
+
+static struct rg_choice rg_policy = {
+	"policy", rg_policy_words, "busy and wait are not in this version",
+};
+
+static struct rg_choice rg_scope = {
+	"scope", rg_scope_words, "functions with ATS, or all of them",
+};
+
+static struct rg_choice rg_failed = {
+	"on_failed_reset", rg_failed_words, "stay blocked, or open without ATS",
+};
+
+static int rg_choice_set(const char *val, const struct kernel_param *kp)
+{
+	struct rg_choice *choice = kp->arg;
+	char word[16];
+	int i;
+
+	strscpy(word, val, sizeof(word));
+	for (i = 0; choice->words[i]; i++) {
+		if (sysfs_streq(word, choice->words[i])) {
+			WRITE_ONCE(choice->value, i);
+			return 0;
+		}
+	}
+	pr_err("%s: expected %s%s%s, found '%.*s' (%s); nothing was changed\n",
+	       choice->name, choice->words[0], choice->words[1] ? " or " : "",
+	       choice->words[1] ?: "", (int)strcspn(word, "\n"), word, choice->hint);
+	return -EINVAL;
+}
+
+static int rg_choice_get(char *buf, const struct kernel_param *kp)
+{
+	const struct rg_choice *choice = kp->arg;
+
+	return sysfs_emit(buf, "%s\n", choice->words[READ_ONCE(choice->value)]);
+}
+
+static const struct kernel_param_ops rg_choice_ops = {
+	.set = rg_choice_set,
+	.get = rg_choice_get,
+};
+
+static int rg_flag_set(const char *val, const struct kernel_param *kp)
+{
+	int rc = param_set_bool(val, kp);
+
+	if (rc)
+		pr_err("%s: expected 0 or 1, found '%.*s'; nothing was changed\n",
+		       kp->name, (int)strcspn(val ?: "", "\n"), val ?: "");
+	return rc;
+}
+
+static const struct kernel_param_ops rg_flag_ops = {
+	.flags = KERNEL_PARAM_OPS_FL_NOARG,
+	.set = rg_flag_set,
+	.get = param_get_bool,
+};
+
+static bool rg_disarm;
+static bool rg_allow_untested;
+static char *rg_btf_path = "";
+
+module_param_cb(policy, &rg_choice_ops, &rg_policy, 0644);
+MODULE_PARM_DESC(policy, "what an attach in a window gets: record (default)");
+module_param_cb(scope, &rg_choice_ops, &rg_scope, 0644);
+MODULE_PARM_DESC(scope, "which functions take part: ats (default) or all");
+module_param_cb(on_failed_reset, &rg_choice_ops, &rg_failed, 0644);
+MODULE_PARM_DESC(on_failed_reset, "a function that stays silent: park (default) or open");
+module_param_cb(disarm, &rg_flag_ops, &rg_disarm, 0444);
+MODULE_PARM_DESC(disarm, "load, but touch nothing");
+module_param_cb(allow_untested, &rg_flag_ops, &rg_allow_untested, 0444);
+MODULE_PARM_DESC(allow_untested, "load on a kernel series that was not tested");
+module_param_named(btf, rg_btf_path, charp, 0444);
+MODULE_PARM_DESC(btf, "judge the kernel by this BTF file instead of its own");
+
+/**
+ * rg_param_scope_all - whether functions without ATS take part, too
+ *
+ * Context: Any.
+ * Return: true for scope=all.
+ */
+notrace bool rg_param_scope_all(void)
+{
+	return READ_ONCE(rg_scope.value) == 1;
+}
+
+/**
+ * rg_param_open_silent - whether a function that stays silent is opened
+ *
+ * Return: true for on_failed_reset=open.
+ */
+bool rg_param_open_silent(void)
+{
+	return READ_ONCE(rg_failed.value) == 1;
+}
+
+/**
+ * rg_param_disarm - whether to load and touch nothing
+ *
+ * Return: true for disarm=1.
+ */
+bool rg_param_disarm(void)
+{
+	return rg_disarm;
+}
+
+/**
+ * rg_param_allow_untested - whether an untested kernel series is good enough
+ *
+ * Return: true for allow_untested=1.
+ */
+bool rg_param_allow_untested(void)
+{
+	return rg_allow_untested;
+}
+
+/**
+ * rg_param_btf - where to take the BTF from
+ *
+ * Return: a path, or "" for the running kernel's own.
+ */
+const char *rg_param_btf(void)
+{
+	return rg_btf_path;
+}

@@ -1,0 +1,500 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ftrace redirects: judged, installed all or nothing, armed, counted, removed.
+ *
+ * resolve:  for each row of the table of targets: address, ftrace location,
+ *           prototype or type as the kernel's BTF has it. One mismatch turns
+ *           off the whole set that the row belongs to, with one line.
+ * install:  one ftrace_ops a set, IPMODIFY (a call can be sent elsewhere) and
+ *           PERMANENT (kernel.ftrace_enabled=0 does not disarm it silently).
+ * handler:  finds the hook by the traced address; its divert() looks at the
+ *           arguments and names the replacement, or lets the call pass.
+ *
+ * A replacement is entered through the return of ftrace's trampoline, so it
+ * needs no IBT landing pad, and finds the stack as the target would have.
+ */
+#include <linux/kernel_read_file.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "patch.h"
+#include "symbols.h"
+
+typedef unsigned long rg_ftrace_location_fn(unsigned long ip);
+
+DEFINE_STATIC_CALL_NULL(rg_sc_ftrace_location, rg_ftrace_location_fn);
+
+struct rg_target_state {
+	unsigned long addr;
+	unsigned long ip;	/* ftrace location, 0 if it has none */
+	bool found;
+	bool armed;
+	atomic64_t fired;
+};
+
+static struct rg_target_state rg_state_of[RG_NR_TARGETS + 1]; /* the last: our own */
+static u32 rg_offsets[RG_NR_MEMBERS];
+static struct rg_patch rg_patches[RG_NR_SETS];
+
+/* The hook of an address in a set; the set does not change while installed. */
+static notrace void rg_patch_handler(unsigned long ip, unsigned long parent_ip,
+				     struct ftrace_ops *ops,
+				     struct ftrace_regs *fregs)
+{
+	struct rg_patch *patch = container_of(ops, struct rg_patch, ops);
+	void *to;
+	int i;
+
+	/* RCU look-ups and the unload's grace periods rely on this. */
+	preempt_disable_notrace();
+	for (i = 0; i < patch->nr; i++) {
+		if (patch->ips[i] != ip)
+			continue;
+		to = patch->hooks[i].divert(fregs, parent_ip);
+		if (to) {
+			atomic64_inc(&rg_state_of[patch->hooks[i].id].fired);
+			rg_compat_set_ip(fregs, to);
+		}
+		break;
+	}
+	preempt_enable_notrace();
+}
+
+/**
+ * rg_patch_location - where ftrace meets a function
+ * @addr: the function
+ *
+ * Context: Process context, after rg_patch_resolve().
+ * Return: the traced address, 0 if it is not traced.
+ */
+unsigned long rg_patch_location(unsigned long addr)
+{
+	return static_call(rg_sc_ftrace_location)(addr);
+}
+
+static void rg_patch_off(enum rg_set set, const char *name, const char *expected,
+			 const char *found, const char *lost)
+{
+	if (!rg_patches[set].usable)
+		return;
+	rg_patches[set].usable = false;
+	pr_warn("%s off: %s: expected '%s', found '%s'; without it: %s; this kernel is not the one that the table was written for, look for a newer resetgate\n",
+		rg_set_names[set], name, expected, found, lost);
+}
+
+static void rg_patch_resolve_target(const struct rg_btf *btf, enum rg_target_id id)
+{
+	const struct rg_target *t = &rg_targets[id];
+	struct rg_target_state *st = &rg_state_of[id];
+	char found[RG_BTF_TEXT];
+	int rc;
+
+	rc = rg_symbols_find(t->name, &st->addr);
+	if (rc == -ENOENT && t->optional)
+		return;
+	if (rc) {
+		rg_patch_off(t->set, t->name, "one symbol",
+			     rc == -ENOENT ? "none" : "several", t->lost);
+		return;
+	}
+	if (t->proto && rg_target_judge(btf, id, found) != RG_MATCH) {
+		rg_patch_off(t->set, t->name, t->proto, found, t->lost);
+		return;
+	}
+	if (t->use == RG_USE_REDIRECT || t->use == RG_USE_OBSERVE) {
+		st->ip = rg_patch_location(st->addr);
+		if (!st->ip) {
+			rg_patch_off(t->set, t->name, "a traced function",
+				     "one that ftrace cannot reach", t->lost);
+			return;
+		}
+	}
+	st->found = true;
+}
+
+static void rg_patch_resolve_members(const struct rg_btf *btf)
+{
+	const struct rg_member *m;
+	char found[RG_BTF_TEXT];
+	char name[80];
+	int i;
+
+	for (i = 0; i < RG_NR_MEMBERS; i++) {
+		m = &rg_members[i];
+		if (rg_member_judge(btf, i, &rg_offsets[i], found) == RG_MATCH)
+			continue;
+		snprintf(name, sizeof(name), "struct %s.%s", m->strct, m->path);
+		rg_patch_off(m->set, name, m->type, found, "the whole set");
+	}
+}
+
+/* The look-up of ftrace locations is itself a target; it must come first. */
+static int rg_patch_resolve_first(const struct rg_btf *btf)
+{
+	rg_patch_resolve_target(btf, RG_T_FTRACE_LOCATION);
+	if (!rg_patches[RG_SET_CORE].usable)
+		return -EOPNOTSUPP;
+	rg_static_call_aim(rg_sc_ftrace_location, RG_T_FTRACE_LOCATION);
+	return 0;
+}
+
+static int rg_patch_judge_all(const void *data, size_t size)
+{
+	struct rg_btf btf;
+	int rc, i;
+
+	rc = rg_btf_open(&btf, data, size);
+	if (rc) {
+		pr_err("BTF of %zu bytes cannot be read (%d): nothing of the kernel can be checked, so nothing is touched\n",
+		       size, rc);
+		return rc;
+	}
+	for (i = 0; i < RG_NR_SETS; i++)
+		rg_patches[i].usable = true;
+	rc = rg_patch_resolve_first(&btf);
+	for (i = 0; !rc && i < RG_NR_TARGETS; i++)
+		if (i != RG_T_FTRACE_LOCATION)
+			rg_patch_resolve_target(&btf, i);
+	if (!rc)
+		rg_patch_resolve_members(&btf);
+	rg_btf_close(&btf);
+	return rc;
+}
+
+static int rg_patch_judge_file(const char *path)
+{
+	void *data = NULL;
+	ssize_t size;
+	int rc;
+
+	size = kernel_read_file_from_path(path, 0, &data, INT_MAX, NULL,
+					  READING_UNKNOWN);
+	if (size < 0) {
+		pr_err("btf=%s: cannot be read (%zd); leave the parameter out to use the running kernel's own\n",
+		       path, size);
+		return size;
+	}
+	rc = rg_patch_judge_all(data, size);
+	vfree(data);
+	return rc;
+}
+
+/**
+ * rg_patch_resolve - look up and judge every target and member of the table
+ * @btf_path: a file to take the BTF from, or "" for the running kernel's own
+ *
+ * What does not match turns its set off; see rg_set_usable().
+ *
+ * Context: Process context, at load, before anything is installed.
+ * Return: 0, -EOPNOTSUPP if the kernel has no BTF or lacks what the engine
+ * itself needs, or the error of reading or parsing the BTF.
+ */
+int rg_patch_resolve(const char *btf_path)
+{
+	unsigned long start, stop;
+	int rc;
+
+	rc = rg_symbols_init();
+	if (rc)
+		return rc;
+	if (btf_path && *btf_path)
+		return rg_patch_judge_file(btf_path);
+	if (rg_symbols_find("__start_BTF", &start) ||
+	    rg_symbols_find("__stop_BTF", &stop) || stop <= start) {
+		pr_err("this kernel carries no BTF: private structures cannot be checked; it needs CONFIG_DEBUG_INFO_BTF\n");
+		return -EOPNOTSUPP;
+	}
+	return rg_patch_judge_all((void *)start, stop - start);
+}
+
+/* True if a redirect of this one function is refused, too. */
+static bool rg_patch_is_held(struct rg_patch *trial, unsigned long ip)
+{
+	int rc;
+
+	memset(trial, 0, sizeof(*trial));
+	trial->ops.func = rg_patch_handler;
+	trial->ops.flags = FTRACE_OPS_FL_IPMODIFY;
+	if (ftrace_set_filter_ip(&trial->ops, ip, 0, 0))
+		return false;
+	rc = register_ftrace_function(&trial->ops);
+	if (!rc)
+		unregister_ftrace_function(&trial->ops);
+	ftrace_free_filter(&trial->ops);
+	return rc == -EBUSY;
+}
+
+/* Says which of a set's functions somebody else redirects: one at a time. */
+static void rg_patch_name_holder(enum rg_set set, int error)
+{
+	struct rg_patch *patch = &rg_patches[set];
+	struct rg_patch *trial = kzalloc(sizeof(*trial), GFP_KERNEL);
+	const struct rg_target *t;
+	bool named = false;
+	int i;
+
+	for (i = 0; trial && i < patch->nr; i++) {
+		if (!rg_patch_is_held(trial, patch->ips[i]))
+			continue;
+		t = &rg_targets[patch->hooks[i].id];
+		named = true;
+		pr_warn("%s off: %s: expected a function that nobody redirects, found one that another patcher holds (%d); without it: %s; see flag I in tracefs' enabled_functions, unload the other one and load again\n",
+			rg_set_names[set], t->name, error, t->lost);
+	}
+	if (!named)
+		pr_warn("%s off: ftrace refuses (%d): expected kernel.ftrace_enabled=1 and a working ftrace; set it and load again\n",
+			rg_set_names[set], error);
+	kfree(trial);
+}
+
+/**
+ * rg_patch_register - redirect the functions of a filled-in &struct rg_patch
+ * @patch: hooks, ips and nr are set
+ *
+ * Context: Process context, sleeps.
+ * Return: 0, or the error of ftrace; then nothing is registered.
+ */
+int rg_patch_register(struct rg_patch *patch)
+{
+	int rc;
+
+	patch->ops = (struct ftrace_ops) {
+		.func = rg_patch_handler,
+		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
+	};
+	rc = ftrace_set_filter_ips(&patch->ops, patch->ips, patch->nr, 0, 1);
+	if (rc)
+		return rc;
+	rc = register_ftrace_function(&patch->ops);
+	if (rc)
+		ftrace_free_filter(&patch->ops);
+	return rc;
+}
+
+/**
+ * rg_patch_unregister - undo rg_patch_register()
+ * @patch: a registered one
+ *
+ * unregister_ftrace_function() returns after an RCU-tasks grace period: no
+ * task is then between the handler and the first instruction of a replacement.
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_patch_unregister(struct rg_patch *patch)
+{
+	unregister_ftrace_function(&patch->ops);
+	ftrace_free_filter(&patch->ops);
+}
+
+static void rg_patch_mark(struct rg_patch *patch, bool installed)
+{
+	int i;
+
+	patch->installed = installed;
+	for (i = 0; i < patch->nr; i++)
+		rg_state_of[patch->hooks[i].id].armed = installed;
+}
+
+/**
+ * rg_patch_install - send the calls of a set's targets through their hooks
+ * @set: the set; it must be usable
+ * @hooks: what to do at each target; stays in use until rg_patch_remove()
+ * @nr: how many there are
+ *
+ * Hooks of optional targets that this kernel lacks are left out.
+ *
+ * Context: Process context, sleeps. Loads and unloads only.
+ * Return: 0, or the error of ftrace; then nothing of the set is installed.
+ */
+int rg_patch_install(enum rg_set set, const struct rg_hook *hooks, int nr)
+{
+	struct rg_patch *patch = &rg_patches[set];
+	struct rg_hook *kept;
+	int rc, i;
+
+	if (nr > RG_MAX_HOOKS)
+		return -E2BIG;
+	kept = kcalloc(nr, sizeof(*kept), GFP_KERNEL);
+	if (!kept)
+		return -ENOMEM;
+	memset(patch->ips, 0, sizeof(patch->ips));
+	for (i = 0, patch->nr = 0; i < nr; i++) {
+		if (!rg_state_of[hooks[i].id].found)
+			continue;
+		kept[patch->nr] = hooks[i];
+		patch->ips[patch->nr++] = rg_state_of[hooks[i].id].ip;
+	}
+	patch->hooks = kept;
+	rc = patch->nr ? rg_patch_register(patch) : -ENOENT;
+	if (rc) {
+		if (patch->nr)
+			rg_patch_name_holder(set, rc);
+		patch->usable = false;
+		patch->hooks = NULL;
+		kfree(kept);
+		return rc;
+	}
+	rg_patch_mark(patch, true);
+	return 0;
+}
+
+/**
+ * rg_patch_remove - let the calls of a set's targets pass again
+ * @set: the set; one that is not installed is left alone
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_patch_remove(enum rg_set set)
+{
+	struct rg_patch *patch = &rg_patches[set];
+
+	if (!patch->installed)
+		return;
+	rg_patch_unregister(patch);
+	rg_patch_mark(patch, false);
+	kfree(patch->hooks);
+	patch->hooks = NULL;
+	patch->nr = 0;
+}
+
+/**
+ * rg_set_usable - whether everything a set needs was found as the table says
+ * @set: the set
+ *
+ * Return: true if it can be installed or is.
+ */
+bool rg_set_usable(enum rg_set set)
+{
+	return rg_patches[set].usable;
+}
+
+/**
+ * rg_set_turn_off - give up a set that something else made useless
+ * @set: the set, not installed
+ */
+void rg_set_turn_off(enum rg_set set)
+{
+	rg_patches[set].usable = false;
+}
+
+/**
+ * rg_target_present - whether this kernel has a target that it may lack
+ * @id: the target
+ *
+ * Return: true if it was found as the table says.
+ */
+bool rg_target_present(enum rg_target_id id)
+{
+	return rg_state_of[id].found;
+}
+
+/**
+ * rg_target_addr - address of a target
+ * @id: the target
+ *
+ * Return: the address, 0 if this kernel lacks it.
+ */
+unsigned long rg_target_addr(enum rg_target_id id)
+{
+	return rg_state_of[id].addr;
+}
+
+/**
+ * rg_target_size - length of a target's code
+ * @id: the target
+ *
+ * Context: Process context.
+ * Return: the length in bytes, 0 if this kernel lacks it.
+ */
+unsigned long rg_target_size(enum rg_target_id id)
+{
+	return rg_state_of[id].addr ? rg_symbols_size(rg_state_of[id].addr) : 0;
+}
+
+/**
+ * rg_target_ip - where ftrace meets a target
+ * @id: the target
+ *
+ * Return: the traced address, 0 if it has none.
+ */
+unsigned long rg_target_ip(enum rg_target_id id)
+{
+	return rg_state_of[id].ip;
+}
+
+/**
+ * rg_member_off - where a member of a private structure lies
+ * @id: the member
+ *
+ * Context: Any; called from handlers.
+ * Return: the offset in bytes, from the running kernel's BTF.
+ */
+notrace u32 rg_member_off(enum rg_member_id id)
+{
+	return rg_offsets[id];
+}
+
+/**
+ * rg_target_armed - note that a target is armed apart from its set
+ * @id: the target
+ * @armed: whether it is
+ */
+void rg_target_armed(enum rg_target_id id, bool armed)
+{
+	WRITE_ONCE(rg_state_of[id].armed, armed);
+}
+
+/**
+ * rg_target_fired - count a call that a handler of its own acted upon
+ * @id: the target
+ *
+ * Context: Any; called from handlers.
+ */
+notrace void rg_target_fired(enum rg_target_id id)
+{
+	atomic64_inc(&rg_state_of[id].fired);
+}
+
+/**
+ * rg_patch_show - a line for each target
+ * @buf: a page
+ *
+ * Return: bytes written.
+ */
+ssize_t rg_patch_show(char *buf)
+{
+	const struct rg_target *t;
+	ssize_t len = 0;
+	int i;
+
+	for (i = 0; i < RG_NR_TARGETS; i++) {
+		t = &rg_targets[i];
+		len += sysfs_emit_at(buf, len, "%s %s %s %s %lld%s%s\n", t->name,
+				     rg_set_names[t->set],
+				     rg_state_of[i].found ? "found" : "absent",
+				     rg_state_of[i].armed ? "armed" : "-",
+				     (long long)atomic64_read(&rg_state_of[i].fired),
+				     rg_state_of[i].found ? "" : " without it: ",
+				     rg_state_of[i].found ? "" : t->lost);
+	}
+	return len;
+}
+
+/**
+ * rg_patch_show_sets - a line for each set
+ * @buf: a page
+ * @at: where to write in it
+ *
+ * Return: bytes written.
+ */
+ssize_t rg_patch_show_sets(char *buf, ssize_t at)
+{
+	ssize_t len = 0;
+	int i;
+
+	for (i = 0; i < RG_NR_SETS; i++)
+		len += sysfs_emit_at(buf, at + len, "set %s: %s\n", rg_set_names[i],
+				     rg_patches[i].usable ? "on" : "off");
+	return len;
+}

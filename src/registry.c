@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which functions there are: their states, their requester IDs, the look-ups.
+ *
+ * A state appears with its function, or when a driver is bound to it (some
+ * functions get their IOMMU only then), or at load for those already there.
+ * Everything that a window needs is allocated then. Look-ups are under RCU;
+ * additions and removals under one mutex.
+ */
+#include <linux/hashtable.h>
+#include <linux/iommu.h>
+#include <linux/slab.h>
+
+#include "backend.h"
+#include "err_handlers.h"
+#include "events.h"
+#include "patch.h"
+#include "registry.h"
+#include "status.h"
+
+typedef int rg_each_alias_fn(struct pci_dev *pdev,
+			     int (*fn)(struct pci_dev *pdev, u16 alias, void *data),
+			     void *data);
+
+DEFINE_STATIC_CALL_NULL(rg_sc_each_alias, rg_each_alias_fn);
+
+static DEFINE_HASHTABLE(rg_states, 8);
+static DEFINE_HASHTABLE(rg_rids, 8);
+static DEFINE_MUTEX(rg_registry_mutex);
+
+/**
+ * rg_registry_find - the state of a function
+ * @pdev: the function
+ *
+ * Context: Preemption off or rcu_read_lock() held; called from handlers.
+ * Return: the state, valid as long as that lasts, or NULL.
+ */
+notrace struct rg_state *rg_registry_find(const struct pci_dev *pdev)
+{
+	struct rg_state *state;
+
+	hash_for_each_possible_rcu_notrace(rg_states, state, node, (unsigned long)pdev)
+		if (state->pdev == pdev)
+			return state;
+	return NULL;
+}
+
+/**
+ * rg_registry_get - the state of a function, for those who sleep
+ * @pdev: the function
+ *
+ * Context: Any.
+ * Return: the state with a reference, or NULL.
+ */
+struct rg_state *rg_registry_get(const struct pci_dev *pdev)
+{
+	struct rg_state *state;
+
+	rcu_read_lock();
+	state = rg_registry_find(pdev);
+	if (state && !refcount_inc_not_zero(&state->refs))
+		state = NULL;
+	rcu_read_unlock();
+	return state;
+}
+
+/**
+ * rg_registry_rid - a requester ID that some state has
+ * @key: segment << 16 | requester ID
+ *
+ * Context: Preemption off or rcu_read_lock() held; called from handlers.
+ * Return: it, valid as long as that lasts, or NULL.
+ */
+notrace struct rg_rid *rg_registry_rid(u32 key)
+{
+	struct rg_rid *rid;
+
+	hash_for_each_possible_rcu_notrace(rg_rids, rid, node, key)
+		if (rid->key == key)
+			return rid;
+	return NULL;
+}
+
+/* Under the registry's mutex: nobody else adds or drops one. */
+static struct rg_rid *rg_registry_share(u32 key)
+{
+	struct rg_rid *rid;
+
+	hash_for_each_possible(rg_rids, rid, node, key)
+		if (rid->key == key)
+			return rid;
+	return NULL;
+}
+
+static int rg_registry_add_rid(struct rg_state *state, u32 key)
+{
+	struct rg_rid *rid = rg_registry_share(key);
+	int i, rc;
+
+	for (i = 0; i < state->nr_rids; i++)
+		if (state->rids[i]->key == key)
+			return 0;
+	if (state->nr_rids == RG_MAX_RIDS)
+		return -E2BIG;
+	if (!rid) {
+		rid = kzalloc(sizeof(*rid), GFP_KERNEL);
+		if (!rid)
+			return -ENOMEM;
+		rid->key = key;
+		rc = state->be->adopt(rid, state->pdev);
+		if (rc) {
+			kfree(rid);
+			return rc;
+		}
+		hash_add_rcu(rg_rids, &rid->node, key);
+	}
+	rid->users++;
+	state->rids[state->nr_rids++] = rid;
+	return 0;
+}
+
+static int rg_registry_add_alias(struct pci_dev *pdev, u16 alias, void *data)
+{
+	struct rg_state *state = data;
+
+	return rg_registry_add_rid(state, (state->rids[0]->key & ~0xffffU) | alias);
+}
+
+static void rg_registry_drop_rids(struct rg_state *state)
+{
+	struct rg_rid *rid;
+	int i;
+
+	for (i = 0; i < state->nr_rids; i++) {
+		rid = state->rids[i];
+		if (--rid->users)
+			continue;
+		hash_del_rcu(&rid->node);
+		/*
+		 * Handlers look it up under RCU, and a replacement that got the
+		 * shadow entry uses it under the IOMMU driver's lock, which a
+		 * grace period outlasts, too.
+		 */
+		kfree_rcu(rid, rcu);
+	}
+	state->nr_rids = 0;
+}
+
+static int rg_registry_add_rids(struct rg_state *state)
+{
+	int rc;
+
+	rc = rg_registry_add_rid(state, state->be->key(state->pdev));
+	if (!rc)
+		rc = static_call(rg_sc_each_alias)(state->pdev,
+						   rg_registry_add_alias, state);
+	if (rc)
+		rg_registry_drop_rids(state);
+	return rc;
+}
+
+static void rg_registry_free(struct rg_state *state)
+{
+	rg_events_finish(state);
+	rg_fence_finish(&state->fence);
+	iommu_group_put(state->group);
+	pci_dev_put(state->pdev);
+	kfree_rcu(state, rcu);
+}
+
+/**
+ * rg_registry_put - let go of a state
+ * @state: one that rg_registry_get() gave; may be NULL
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_registry_put(struct rg_state *state)
+{
+	if (state && refcount_dec_and_test(&state->refs))
+		rg_registry_free(state);
+}
+
+static struct rg_state *rg_registry_new(struct pci_dev *pdev,
+					const struct rg_backend *be)
+{
+	struct iommu_group *group = iommu_group_get(&pdev->dev);
+	struct rg_state *state;
+
+	if (!group)
+		return NULL;
+	state = kzalloc(sizeof(*state), GFP_KERNEL);
+	if (!state) {
+		iommu_group_put(group);
+		return NULL;
+	}
+	refcount_set(&state->refs, 1);
+	state->pdev = pci_dev_get(pdev);
+	state->group = group;
+	state->be = be;
+	rg_gate_init(state);
+	rg_endpoint_adopt(&state->ep, pdev);
+	return state;
+}
+
+/* A bridge sends no DMA of its own; its aliases belong to those behind it. */
+static void rg_registry_add(struct pci_dev *pdev)
+{
+	const struct rg_backend *be = rg_backends_match(&pdev->dev);
+	struct rg_state *state;
+	int rc;
+
+	if (!be || pci_is_bridge(pdev) || rg_registry_find(pdev))
+		return;
+	state = rg_registry_new(pdev, be);
+	if (!state)
+		return;
+	rc = rg_registry_add_rids(state);
+	if (rc) {
+		pci_warn(pdev, "not covered: its %s entries cannot be adopted (%d); its resets run as without resetgate\n",
+			 be->name, rc);
+		rg_registry_put(state);
+		return;
+	}
+	hash_add_rcu(rg_states, &state->node, (unsigned long)pdev);
+	rg_status_add(state);
+}
+
+static void rg_registry_del(struct rg_state *state)
+{
+	hash_del_rcu(&state->node);
+	rg_gate_bury(state);
+	rg_registry_drop_rids(state);
+	rg_registry_put(state);
+}
+
+/* The mutex that all changes are made under is held. */
+static struct rg_state *rg_registry_of(struct device *dev)
+{
+	lockdep_assert_held(&rg_registry_mutex);
+	return rg_registry_find(to_pci_dev(dev));
+}
+
+static int rg_registry_notify(struct notifier_block *nb, unsigned long action,
+			      void *data)
+{
+	struct device *dev = data;
+	struct rg_state *state;
+
+	mutex_lock(&rg_registry_mutex);
+	switch (action) {
+	case BUS_NOTIFY_ADD_DEVICE:
+	case BUS_NOTIFY_BIND_DRIVER:
+	case BUS_NOTIFY_BOUND_DRIVER:
+		rg_registry_add(to_pci_dev(dev));
+		break;
+	case BUS_NOTIFY_DEL_DEVICE:
+		state = rg_registry_of(dev);
+		if (state) {
+			rg_status_del(state);
+			rg_gate_die(state);
+		}
+		break;
+	case BUS_NOTIFY_REMOVED_DEVICE:
+		state = rg_registry_of(dev);
+		if (state)
+			rg_registry_del(state);
+		break;
+	}
+	rg_err_handlers_notify(to_pci_dev(dev), action, rg_registry_of(dev));
+	mutex_unlock(&rg_registry_mutex);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block rg_registry_nb = {
+	.notifier_call = rg_registry_notify,
+	/* After the IOMMU core's, which gives the device its group. */
+	.priority = INT_MIN,
+};
+
+/**
+ * rg_registry_each - call a function for every state
+ * @fn: the function; must not add or remove states
+ * @data: passed on
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_registry_each(void (*fn)(struct rg_state *state, void *data), void *data)
+{
+	struct rg_state *state;
+	int bucket;
+
+	mutex_lock(&rg_registry_mutex);
+	hash_for_each(rg_states, bucket, state, node)
+		fn(state, data);
+	mutex_unlock(&rg_registry_mutex);
+}
+
+/**
+ * rg_registry_init - adopt every function there is and all that will come
+ *
+ * Context: Process context, at load; the back ends are in force.
+ * Return: 0 or the error of bus_register_notifier().
+ */
+int rg_registry_init(void)
+{
+	struct pci_dev *pdev = NULL;
+	int rc;
+
+	rg_static_call_aim(rg_sc_each_alias, RG_T_PCI_FOR_EACH_DMA_ALIAS);
+	rc = bus_register_notifier(&pci_bus_type, &rg_registry_nb);
+	if (rc)
+		return rc;
+	for_each_pci_dev(pdev) {
+		mutex_lock(&rg_registry_mutex);
+		if (device_is_registered(&pdev->dev)) {
+			rg_registry_add(pdev);
+			rg_err_handlers_notify(pdev, BUS_NOTIFY_BOUND_DRIVER,
+					       rg_registry_of(&pdev->dev));
+		}
+		mutex_unlock(&rg_registry_mutex);
+	}
+	return 0;
+}
+
+/**
+ * rg_registry_has_driver - whether a driver is bound to a covered function
+ * @driver: compared only, never followed
+ * @except: a function that does not count
+ *
+ * Context: Process context, under the registry's mutex.
+ * Return: true if there is such a function.
+ */
+bool rg_registry_has_driver(const struct device_driver *driver,
+			    const struct pci_dev *except)
+{
+	struct rg_state *state;
+	int bucket;
+
+	lockdep_assert_held(&rg_registry_mutex);
+	hash_for_each(rg_states, bucket, state, node)
+		if (state->pdev != except && state->pdev->dev.driver == driver)
+			return true;
+	return false;
+}
+
+/**
+ * rg_registry_stop - no function comes or goes any more
+ *
+ * Context: Process context, at unload.
+ */
+void rg_registry_stop(void)
+{
+	bus_unregister_notifier(&pci_bus_type, &rg_registry_nb);
+}
+
+/**
+ * rg_registry_exit - forget every function
+ *
+ * Context: Process context, at unload, after rg_registry_stop(): no gate is
+ * closed, nothing is redirected any more.
+ */
+void rg_registry_exit(void)
+{
+	struct hlist_node *tmp;
+	struct rg_state *state;
+	int bucket;
+
+	mutex_lock(&rg_registry_mutex);
+	hash_for_each_safe(rg_states, bucket, tmp, state, node) {
+		rg_status_del(state);
+		rg_registry_del(state);
+	}
+	mutex_unlock(&rg_registry_mutex);
+}

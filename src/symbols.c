@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Addresses of the kernel's symbols, exported or not.
+ *
+ * kallsyms_lookup_name() is not exported; a kprobe that is registered by name
+ * and removed again tells where it is. It may point behind the landing pad,
+ * which a direct call may skip, and every call here is direct.
+ */
+#include <linux/kprobes.h>
+#include <linux/static_call.h>
+
+#include "symbols.h"
+
+typedef unsigned long rg_lookup_name_fn(const char *name);
+typedef int rg_each_match_fn(int (*fn)(void *data, unsigned long addr),
+			     const char *name, void *data);
+typedef int rg_lookup_size_fn(unsigned long addr, unsigned long *size,
+			      unsigned long *offset);
+
+DEFINE_STATIC_CALL_NULL(rg_sc_lookup_name, rg_lookup_name_fn);
+DEFINE_STATIC_CALL_NULL(rg_sc_each_match, rg_each_match_fn);
+DEFINE_STATIC_CALL_NULL(rg_sc_lookup_size, rg_lookup_size_fn);
+
+struct rg_symbols_match {
+	unsigned long addr;
+	unsigned int count;
+};
+
+static int rg_symbols_count(void *data, unsigned long addr)
+{
+	struct rg_symbols_match *match = data;
+
+	match->addr = addr;
+	match->count++;
+	return 0;
+}
+
+/**
+ * rg_symbols_init - find the kernel's own symbol look-up
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or the error of register_kprobe().
+ */
+int rg_symbols_init(void)
+{
+	struct kprobe kp = { .symbol_name = "kallsyms_lookup_name" };
+	unsigned long each, size;
+	int rc;
+
+	rc = register_kprobe(&kp);
+	if (rc) {
+		pr_err("no kprobe on kallsyms_lookup_name (%d): symbols cannot be resolved; the kernel needs CONFIG_KPROBES and CONFIG_KALLSYMS\n",
+		       rc);
+		return rc;
+	}
+	static_call_update(rg_sc_lookup_name, (rg_lookup_name_fn *)kp.addr);
+	unregister_kprobe(&kp);
+
+	each = static_call(rg_sc_lookup_name)("kallsyms_on_each_match_symbol");
+	size = static_call(rg_sc_lookup_name)("kallsyms_lookup_size_offset");
+	if (!each || !size) {
+		pr_err("kallsyms_%s not found: symbols cannot be resolved; expected it in every kernel since 6.1\n",
+		       each ? "lookup_size_offset" : "on_each_match_symbol");
+		return -EOPNOTSUPP;
+	}
+	static_call_update(rg_sc_each_match, (rg_each_match_fn *)each);
+	static_call_update(rg_sc_lookup_size, (rg_lookup_size_fn *)size);
+	return 0;
+}
+
+/**
+ * rg_symbols_find - address of a symbol of the kernel image
+ * @name: the symbol
+ * @addr: receives its address
+ *
+ * Context: Process context, after rg_symbols_init().
+ * Return: 0, -ENOENT if there is none, -ENOTUNIQ if there are several.
+ */
+int rg_symbols_find(const char *name, unsigned long *addr)
+{
+	struct rg_symbols_match match = { };
+
+	static_call(rg_sc_each_match)(rg_symbols_count, name, &match);
+	*addr = match.addr;
+	if (!match.count)
+		return -ENOENT;
+	return match.count == 1 ? 0 : -ENOTUNIQ;
+}
+
+/**
+ * rg_symbols_size - length of a function or object
+ * @addr: its address
+ *
+ * Context: Process context, after rg_symbols_init().
+ * Return: the length in bytes, 0 if unknown.
+ */
+unsigned long rg_symbols_size(unsigned long addr)
+{
+	unsigned long size = 0, offset;
+
+	if (!static_call(rg_sc_lookup_size)(addr, &size, &offset))
+		return 0;
+	return size;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The invalidation valve: armed for windows only; and the fence behind it. */
+#ifndef RG_VALVE_H
+#define RG_VALVE_H
+
+#include <linux/completion.h>
+#include <linux/ftrace.h>
+#include <linux/workqueue.h>
+
+#include "targets.h"
+
+/**
+ * struct rg_valve - an observer of the function that takes invalidations
+ * @id: the target
+ * @filter: the ftrace handler
+ * @ops: registered while armed
+ * @arm_work: registers; on the one ordered queue with @disarm_work
+ * @disarm_work: unregisters, long after the last window
+ * @users: closed gates and those about to close; under the valves' lock
+ * @armed: registered; under the valves' lock, read without it to wait
+ * @error: of the last registration
+ */
+struct rg_valve {
+	enum rg_target_id id;
+	ftrace_func_t filter;
+	struct ftrace_ops ops;
+	struct work_struct arm_work;
+	struct delayed_work disarm_work;
+	int users;
+	bool armed;
+	int error;
+};
+
+/* One grace period at a time, waited for with a deadline. */
+struct rg_fence {
+	struct work_struct work;
+	struct completion done;
+	bool busy;
+};
+
+int rg_valves_init(void);
+void rg_valves_exit(void);
+
+void rg_valve_set_up(struct rg_valve *valve);
+void rg_valve_shut_down(struct rg_valve *valve);
+int rg_valve_get(struct rg_valve *valve, unsigned long deadline);
+void rg_valve_put(struct rg_valve *valve);
+
+void rg_fence_init(struct rg_fence *fence);
+int rg_fence_wait(struct rg_fence *fence, unsigned long deadline);
+void rg_fence_finish(struct rg_fence *fence);
+
+unsigned long rg_time_left(unsigned long deadline);
+
+#endif /* RG_VALVE_H */
