@@ -103,5 +103,6 @@ def ensure(key):
         roots.refresh(roots.BUILD)
         names = resolve(key)
         packages = tuple(f"{names[what]}={names['version']}" for what in ("image", "headers"))
-        roots.install(roots.BUILD, packages, f"install {names['image']} and its headers")
+        prefer = ("-t", key) if key.endswith("-backports") else ()
+        roots.install(roots.BUILD, packages, f"install {names['image']} and its headers", prefer)
     return Kernel(key, names["release"], names["version"])

@@ -117,8 +117,11 @@ def refresh(root):
         _update(root, root.path)
 
 
-def install(root, packages, title):
-    """Install packages once; an interrupted dpkg is completed first."""
+def install(root, packages, title, prefer=()):
+    """Install packages once; an interrupted dpkg is completed first.
+
+    `prefer` = ("-t", suite) lets what they depend on come from that suite too.
+    """
     name = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:16]
     stamp = root.path / ".lab" / f"has-{name}"
     if stamp.exists():
@@ -129,7 +132,7 @@ def install(root, packages, title):
         run(in_root(root.path, ["dpkg", "--configure", "-a"]), log)
     dirty.touch()
     with step(f"{root.name}: {title}", log):
-        run(in_root(root.path, ["apt-get", "-q", "-y", "install", *packages],
+        run(in_root(root.path, ["apt-get", "-q", "-y", "install", *prefer, *packages],
                     env={"INITRD": "No"}), log)
         run(in_root(root.path, ["apt-get", "clean"]), log)
     dirty.unlink()

@@ -17,6 +17,7 @@ from . import host, initramfs, machines, qmp, roots, splats, trace
 
 BOOT_SECONDS = 180
 DISK_MIB = 64
+KEEP_RUNS = 200
 _PANIC = "panic_on_warn=1 oops=panic panic=-1"
 _RUNS = itertools.count(1)
 
@@ -71,7 +72,7 @@ class VM:
         stem = name or f"{kernel.key}-{mode}-{machine}"
         self.dir = host.LAB / "runs" / f"{stem}-{os.getpid()}-{next(_RUNS)}"
         self.console_path, self.trace_path = self.dir / "console.log", self.dir / "trace.log"
-        self._process = self._agent = self.monitor = None
+        self._process = self._agent = self.monitor = self._lock = None
         self._buffer, self._sequence, self._background = b"", 0, 0
         self.allowed_splats = []
 
@@ -98,6 +99,7 @@ class VM:
         return self
 
     def _launch(self):
+        self._prune()
         self.dir.mkdir(parents=True)
         initramfs.write(self.kernel, self.dir / "initrd", self._files)
         shutil.copyfile(self.kernel.vmlinuz, self.dir / "vmlinuz")
@@ -115,6 +117,12 @@ class VM:
         for end in theirs:
             end.close()
         self._agent, self._monitor_socket = pairs[0][0], pairs[1][0]
+
+    def _prune(self):
+        """Keep the evidence of the last runs only."""
+        runs = sorted((host.LAB / "runs").glob("*"), key=lambda path: path.stat().st_mtime)
+        for path in runs[:-KEEP_RUNS]:
+            host.remove_tree(path)
 
     def _arguments(self, agent, monitor):
         args = ["qemu-system-x86_64",

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the cases have in common: the exerciser's commands, an endpoint, a window.
+
+Verdicts come from QEMU's trace, from the IOMMU's tables in guest memory and from the
+function's configuration space. What resetgate says of itself is checked against them,
+never instead of them.
+"""
+
+import contextlib
+import shlex
+
+from lab import memory, pci, trace
+
+FIRST, SECOND, EDU, NVME, BLK = "01:00.0", "02:00.0", "03:00.0", "04:00.0", "05:00.0"
+STATUS = "/sys/kernel/resetgate/status"
+IOVA = 0x1000000
+OLD, NEW = 0x1111, 0x2222
+
+
+def rgx(vm, *words, timeout=30):
+    """The exerciser's answer; a failure is the case's."""
+    return vm.sh("rgx " + " ".join(map(str, words)), timeout=timeout).out.strip()
+
+
+def errno(vm, *words, timeout=30):
+    """The exerciser's answer as a number: 0 or more, or -errno."""
+    result = vm.sh("rgx " + " ".join(map(str, words)), timeout=timeout, check=False)
+    assert result.rc != 2, f"wrong use of the exerciser: {result.out}"
+    return int(result.out.split()[0])
+
+
+def fields(text):
+    """'a=0x1 b=2' -> {'a': 1, 'b': 2}"""
+    return {key: int(value, 0) for key, value in
+            (word.split("=", 1) for word in text.split() if "=" in word)}
+
+
+def gate_file(vm, bdf, name):
+    return vm.sh(f"cat {pci.sysfs(bdf)}/resetgate/{name}").out.strip()
+
+
+def status(vm):
+    """/sys/kernel/resetgate/status as a dictionary."""
+    lines = vm.sh(f"cat {STATUS}").out.splitlines()
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def uptime(vm):
+    return float(vm.sh("cut -d' ' -f1 /proc/uptime").out)
+
+
+def dmesg_since(vm, marker):
+    """Kernel messages after the last line with `marker`."""
+    return vm.sh("dmesg").out.rsplit(marker, 1)[-1]
+
+
+def note(vm, text):
+    """A line in the kernel log to look behind later."""
+    vm.sh(f"echo {shlex.quote(text)} > /dev/kmsg")
+    return text
+
+
+class Endpoint:
+    """A function in the exerciser's hands: claimed, attached to domain A, B at hand.
+
+    Each domain maps one page at IOVA, filled with OLD in A and NEW in B.
+    """
+
+    def __init__(self, vm, bdf, driver=True):
+        self.vm, self.bdf = vm, bdf
+        self.a, self.b = f"a{bdf[:2]}", f"b{bdf[:2]}"
+        rgx(vm, "unbind", bdf)
+        if driver:
+            rgx(vm, "bind", bdf)
+        rgx(vm, "claim", bdf)
+        for name, pattern in ((self.a, OLD), (self.b, NEW)):
+            rgx(vm, "domain new", name, bdf)
+            rgx(vm, "map", name, hex(IOVA), "0x1000", hex(pattern))
+        rgx(vm, "attach", bdf, self.a)
+        rgx(vm, "busmaster", bdf, "on")
+        self.config = pci.config(vm, bdf)
+
+    def rgx(self, command, *words, **kwargs):
+        return rgx(self.vm, command, self.bdf, *words, **kwargs)
+
+    def errno(self, command, *words, **kwargs):
+        return errno(self.vm, command, self.bdf, *words, **kwargs)
+
+    def close(self):
+        """Put everything back, whatever state the case has left it in."""
+        bdf = self.bdf
+        self.vm.sh(f"rgx unhold {bdf}; rgx mute {bdf} off; rgx swapstorm stop {bdf}; "
+                   f"rgx storm stop {self.a}; rgx storm stop {self.b}; rgx idle; "
+                   f"rgx detach {bdf}; rgx release {bdf}; rgx domain free {self.a}; "
+                   f"rgx domain free {self.b}; rgx kept free; rgx churn free; "
+                   f"rgx rebind {bdf}; rgx events clear", check=False, timeout=60)
+
+    # -- storms ------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def storm(self, name=None):
+        """Map and unmap all the time in domain A (or another)."""
+        name = name or self.a
+        rgx(self.vm, "storm start", name)
+        counts = {}
+        try:
+            yield counts
+        finally:
+            counts.update(fields(rgx(self.vm, "storm stop", name)))
+        assert counts["loops"] and not counts["errors"], counts
+
+    # -- resets ------------------------------------------------------------------------
+
+    def use(self, *methods):
+        self.vm.sh(f"echo {' '.join(methods)} > {pci.sysfs(self.bdf)}/reset_method")
+
+    @contextlib.contextmanager
+    def window(self, command=None, kind="any", rc=0):
+        """A reset that stays before its wait for readiness as long as the body runs."""
+        command = command or f"rgx reset {self.bdf} function"
+        self.rgx("hold", kind)
+        job = self.vm.bg(command)
+        try:
+            self.rgx("waitreset")
+            yield job
+        finally:
+            self.rgx("unhold")
+            result = job.wait(timeout=30, check=False)
+        assert result.rc == rc, f"`{command}` gave {result.rc}: {result.out}"
+
+    # -- what hardware shows -----------------------------------------------------------
+
+    @property
+    def context(self):
+        return memory.context_entry(self.vm, self.bdf)
+
+    @property
+    def root(self):
+        """(page-table root, domain ID) that DMA walks now, None if blocked."""
+        return memory.table_root(self.vm, self.bdf)
+
+    @property
+    def ats_on(self):
+        """ATS Enable as configuration space shows it."""
+        return bool(fields(self.rgx("ats"))["ctrl"] & 0x8000)
+
+    def data(self, name):
+        """First word of the page that `name` maps at IOVA."""
+        return fields(rgx(self.vm, "peek", name, hex(IOVA)))["data"]
+
+    def dma(self):
+        """edu writes zeros to IOVA; 0, or -ENXIO if it does not even hear us."""
+        return self.errno("edu", "dma", hex(IOVA))
+
+    def dma_lands(self, name):
+        """Whether edu's DMA reaches the page of `name`; both pages are filled anew."""
+        for domain, pattern in ((self.a, OLD), (self.b, NEW)):
+            self.vm.sh(f"rgx poke {domain} {IOVA:#x} {pattern:#x}", check=False)
+        assert self.dma() == 0
+        return self.data(name) == 0
+
+
+class Story:
+    """The trace of one reset, between two marks."""
+
+    def __init__(self, vm, bdf, config, marks):
+        whole = vm.trace()
+        self.bdf, self.config = bdf, config
+        self.earlier = whole.before(whole.mark(marks[0]))
+        self.all = whole.between(*marks)
+
+    @property
+    def flr(self):
+        starts = self.all.flr_start(self.bdf, self.config.express)
+        assert starts, "no FLR in the trace"
+        return starts[-1]
+
+    @property
+    def ats_on(self):
+        """The write that turns ATS on again, last of all."""
+        on = [event for event, value in self.all.ats_writes(self.bdf, self.config.ats) if value]
+        assert on, "ATS was not turned on again"
+        return on[-1]
+
+    def in_window(self, start=None):
+        """From the write that starts the reset to the one that turns ATS on."""
+        return self.all.after(start or self.flr).before(self.ats_on)
+
+    def withheld(self):
+        """Waits that write somewhere new: invalidations made harmless by resetgate.
+
+        The driver's own waits all write to one small array.
+        """
+        known = {event.addr >> 12 for event in self.earlier.of(trace.Wait)}
+        return [event for event in self.all.of(trace.Wait) if event.addr >> 12 not in known]
+
+    def blocks(self):
+        """Context-cache invalidations of this very function."""
+        return [event for event in self.all.of(trace.CtxInv)
+                if event.granularity == 3 and event.bdf == self.bdf]
+
+
+@contextlib.contextmanager
+def told(vm, endpoint, number=0x100):
+    """Marks around the body; gives a list that gets the Story at the end."""
+    found = []
+    vm.mark(number)
+    yield found
+    vm.mark(number + 1)
+    found.append(Story(vm, endpoint.bdf, endpoint.config, (number, number + 1)))

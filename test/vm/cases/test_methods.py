@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Every way to reset a function closes and opens its gate; a probe does neither."""
+
+import pytest
+from lab import pci, trace
+
+from scenario import EDU, FIRST, Story, gate_file, rgx, told
+
+pytestmark = pytest.mark.machine("scenario")
+
+# How to ask for it, the method to be used, what the shim is to wait for.
+WAYS = {
+    "flr": ("rgx reset {0} function", "flr", "flr"),
+    "pm": ("rgx reset {0} function", "pm", "pm"),
+    "bus": ("rgx reset {0} function", "bus", "bus"),
+    "locked": ("rgx reset {0} locked", "flr", "flr"),
+    "try": ("rgx reset {0} try", "flr", "flr"),
+    "sysfs": ("echo 1 > {1}/reset", "flr", "flr"),
+}
+
+
+def restore(one):
+    """Where nobody has saved and restored, the case does it."""
+    one.rgx("busmaster", "on")
+
+
+def held(vm, one, command, method, kind):
+    """One window in a storm; returns what was seen in it and its trace."""
+    if method:
+        one.use(method)
+    with told(vm, one) as story, one.storm():
+        with one.window(command, kind):
+            seen = (one.context.present, one.ats_on)
+            vm.mark(0x110)
+            vm.sh("sleep .1")
+            vm.mark(0x111)
+    return seen, story[0], len(vm.trace().between(0x110, 0x111).dev_tlb(FIRST))
+
+
+def test_every_method(vm, gate, endpoint):
+    """flr, pm, bus through each function that drivers call: one window each, silent to its end.
+
+    Deliberate breaks: leave pci_reset_function_locked (or another) out of rg_reset_hooks;
+    close in pcie_flr only (pm and bus are then not gated).
+    """
+    gate()
+    one = endpoint()
+    for name, (command, method, kind) in WAYS.items():
+        command = command.format(FIRST, pci.sysfs(FIRST))
+        seen, reset, sent = held(vm, one, command, method, kind)
+        assert seen == (False, False), name
+        assert sent == 0, name
+        assert one.context.present and one.ats_on, name
+        assert len(reset.withheld()) > 20, name
+    one.use("flr", "pm", "bus")
+    assert gate_file(vm, FIRST, "windows") == str(len(WAYS))
+
+
+def test_raw_calls(vm, gate, endpoint):
+    """pcie_flr() and __pci_reset_function_locked() by a caller that restores on its own.
+
+    Deliberate break: leave pcie_flr out of rg_reset_hooks.
+    """
+    gate()
+    one = endpoint()
+    for way in ("flr", "__locked"):
+        one.use("flr")
+        seen, _, sent = held(vm, one, f"rgx reset {FIRST} {way}", None, "flr")
+        assert (seen, sent) == ((False, False), 0), way
+        assert one.context.present and one.ats_on, way
+        restore(one)
+    one.use("flr", "pm", "bus")
+
+
+def test_unbound(vm, gate, endpoint):
+    """A function without a driver: opens when the bracket returns, restored by then.
+
+    Deliberate break: rg_gate_unbracket() does not open.
+    """
+    gate()
+    one = endpoint(driver=False)
+    seen, reset, sent = held(vm, one, f"echo 1 > {pci.sysfs(FIRST)}/reset", "flr", "flr")
+    assert (seen, sent) == ((False, False), 0)
+    master = [event for event, on in reset.all.after(reset.flr).master_writes(FIRST) if on]
+    assert master and master[-1].index < reset.ats_on.index
+    assert one.context.present
+    one.use("flr", "pm", "bus")
+
+
+def test_nested(vm, gate, endpoint):
+    """A quirk over an FLR: the window ends when the quirk returns, 250 ms after the FLR.
+
+    Deliberate break: no depth: open at every leave (then invalidations go out in the 250 ms).
+    """
+    gate()
+    one = endpoint()
+    with told(vm, one) as story, one.storm():
+        assert one.rgx("nested") == "0"
+    reset = story[0]
+    assert reset.in_window().dev_tlb(FIRST) == []
+    assert reset.ats_on.at - reset.flr.at > .3, "the window ended with the FLR"
+    assert gate_file(vm, FIRST, "depth") == "0" and gate_file(vm, FIRST, "windows") == "1"
+    restore(one)
+
+
+def test_overlapping(vm, gate, endpoint):
+    """A raw FLR by somebody else while a reset is running: open at the end of the last one.
+
+    Deliberate break: a flag in place of the depth counter.
+    """
+    gate()
+    one = endpoint()
+    with one.storm(), one.window():
+        inner = vm.bg(f"rgx reset {FIRST} flr")
+        one.rgx("waitreset")
+        vm.mark(0x110)
+        assert not one.context.present
+        vm.sh("sleep .1")
+        vm.mark(0x111)
+    inner.wait()
+    assert vm.trace().between(0x110, 0x111).dev_tlb(FIRST) == []
+    assert one.context.present and gate_file(vm, FIRST, "depth") == "0"
+    restore(one)
+
+
+def test_probe_closes_nothing(vm, gate, endpoint):
+    """Writing reset_method probes methods; the function goes on working, also on 7.x, where
+    upstream itself blocks the function for a probe.
+
+    Deliberate breaks: close in the method functions without a look at `probe`; on 7.x, do not
+    redirect pci_dev_reset_iommu_prepare() outside of a reset.
+    """
+    gate("scope=all")
+    one, edu = endpoint(), endpoint(EDU)
+    probes = "; ".join([f"echo {method} > {pci.sysfs(bdf)}/reset_method"
+                        for method, bdf in (("flr", FIRST), ("pm", FIRST), ("bus", FIRST),
+                                            ("bus", EDU))] * 5)
+    vm.mark(0x100)
+    with one.storm():
+        job = vm.bg(f"while [ ! -e /run/stop ]; do {probes}; done")
+        try:
+            landed = [edu.dma_lands(edu.a) for _ in range(3)]
+        finally:
+            vm.sh("touch /run/stop")
+            job.wait()
+            vm.sh("rm /run/stop")
+    vm.mark(0x101)
+    assert landed == [True] * 3
+    reset = Story(vm, FIRST, one.config, (0x100, 0x101))
+    assert reset.blocks() == [] and reset.all.not_present() == []
+    assert reset.all.ats_writes(FIRST, one.config.ats) == []
+    assert len(reset.all.dev_tlb(FIRST)) > 50
+    assert gate_file(vm, FIRST, "windows") == "0"
+    one.use("flr", "pm", "bus")
+
+
+@pytest.mark.modes("legacy")
+@pytest.mark.kernels("trixie-backports")
+def test_stock_probe_closes(vm, endpoint):
+    """What 7.x does at a probe on its own: the case above can fail."""
+    one = endpoint()
+    vm.mark(0x100)
+    vm.sh(f"for i in 1 2 3; do echo bus > {pci.sysfs(FIRST)}/reset_method; done")
+    vm.mark(0x101)
+    assert Story(vm, FIRST, one.config, (0x100, 0x101)).blocks()
+    one.use("flr", "pm", "bus")
+
+
+def test_mode_and_scope(vm, gate, endpoint):
+    """mode=off leaves a function alone; scope=ats leaves functions without ATS alone, and
+    mode=on takes one of them.
+
+    Deliberate break: rg_gate_takes_part() returns true.
+    """
+    gate()
+    one, edu = endpoint(), endpoint(EDU)
+    vm.sh(f"echo off > {pci.sysfs(FIRST)}/resetgate/mode")
+    with one.window():
+        off = one.context.present or one.ats_on
+    with edu.window(kind="bus"):
+        outside = edu.context.present
+    assert outside and gate_file(vm, FIRST, "windows") == "0"
+    assert off or vm.kernel.series >= (7, 0)  # upstream's own gate is at work there
+    vm.sh(f"echo auto > {pci.sysfs(FIRST)}/resetgate/mode; "
+          f"echo on > {pci.sysfs(EDU)}/resetgate/mode")
+    with one.window():
+        assert not one.context.present and not one.ats_on
+    with edu.window(kind="bus"):
+        assert not edu.context.present
+    vm.sh(f"echo auto > {pci.sysfs(EDU)}/resetgate/mode")
+    rgx(vm, "busmaster", EDU, "on")
+
+
+def test_second_storm_traces(vm, gate, endpoint):
+    """What the module says of a window is what the trace says: tracepoints, sysfs, uevents.
+
+    Deliberate break: count `dropped` twice.
+    """
+    gate()
+    one = endpoint()
+    tracing = "/sys/kernel/tracing"
+    vm.sh(f"echo > {tracing}/trace; echo 1 > {tracing}/events/resetgate/enable")
+    with told(vm, one) as story:
+        with one.window(), one.storm():
+            state = gate_file(vm, FIRST, "state")
+            vm.sh("sleep .1")
+    lines = vm.sh(f"echo 0 > {tracing}/events/resetgate/enable; cat {tracing}/trace").out
+    withheld = story[0].withheld()
+    assert state == "closed" and gate_file(vm, FIRST, "state") == "open"
+    assert int(gate_file(vm, FIRST, "dropped")) == len(withheld) > 0
+    assert lines.count(" drop: ") == len(withheld)
+    assert lines.count(" close: ") == lines.count(" open: ") == 1
+    span = story[0].ats_on.at - story[0].flr.at
+    assert abs(int(gate_file(vm, FIRST, "last_window_us")) / 1e6 - span) < .3
+    assert not [event for event in story[0].all.of(trace.DevTlbInv)
+                if story[0].flr.index < event.index < story[0].ats_on.index]

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The race itself: an ATS endpoint, its reset, a domain that is mapped and unmapped."""
+
+import errno as codes
+
+import pytest
+from lab import trace
+
+from scenario import FIRST, SECOND, Story, told
+
+pytestmark = pytest.mark.machine("scenario")
+MANY = 50
+
+
+def test_stock_race(vm, kernel, endpoint):
+    """Without the module: the race on 6.x, upstream's -EBUSY and its gaps on 7.x.
+
+    This is the proof that the cases below can fail: it runs the same scenario.
+    """
+    one = endpoint()
+    with told(vm, one) as story, one.storm():
+        one.rgx("reset", "function")
+    sent = len(story[0].in_window().dev_tlb(FIRST))
+    with one.storm(), one.window():
+        ats_in_window, present = one.ats_on, one.context.present
+        one.errno("detach")
+        attach = one.errno("attach", one.b)
+    if kernel.series < (7, 0):
+        assert sent > MANY and ats_in_window and present and attach == 0
+        return
+    assert sent == 0
+    assert attach == -codes.EBUSY
+    # Blocking clears the PASID entry only: ATS stays on in scalable mode.
+    assert ats_in_window == (vm.mode != "legacy")
+
+
+def test_window_is_silent(vm, gate, endpoint):
+    """I1, I2: no device-TLB invalidation, ATS off, the entry not present, all the window long.
+
+    Deliberate breaks: the valve's filter in src/iommu does not rewrite descriptors (then
+    hundreds are sent); rg_gate_block() does not block (the entry stays present);
+    rg_endpoint_ats_off() returns at once (ATS reads on).
+    """
+    gate()
+    one = endpoint()
+    with told(vm, one) as story, one.storm():
+        with one.window():
+            assert not one.ats_on
+            assert not one.context.present and one.context.fpd
+            vm.sh("sleep .2")
+            assert not one.context.present and not one.ats_on
+    reset = story[0]
+    assert reset.in_window().dev_tlb(FIRST) == []
+    assert len(reset.withheld()) > MANY, "the storm was not in the window: nothing was tested"
+    assert one.ats_on and one.context.present
+    # After the window invalidations go out again.
+    vm.mark(0x200)
+    with one.storm():
+        vm.sh("sleep .1")
+    vm.mark(0x201)
+    assert len(vm.trace().between(0x200, 0x201).dev_tlb(FIRST)) > MANY
+
+
+def test_order_of_closing(vm, gate, endpoint):
+    """A page unmapped while the gate closes is not freed before the function is cut off.
+
+    Until the entry is blocked invalidations still go out: the context-cache and IOTLB
+    invalidations of the close come before the first one that is withheld, and ATS is off
+    before the FLR starts.
+    Deliberate break: in rg_gate_block() set `filtered` before be->block().
+    """
+    gate()
+    one = endpoint()
+    with told(vm, one) as story, one.storm():
+        one.rgx("reset", "function")
+    reset = story[0]
+    withheld = reset.withheld()
+    assert withheld, "nothing was withheld: the storm was not there"
+    before = reset.all.before(withheld[0])
+    block = [event for event in reset.blocks() if event.index < withheld[0].index]
+    assert block, "an invalidation was withheld before the entry was blocked"
+    assert [event for event in before.after(block[0]).of(trace.IotlbInv)]
+    assert len(before.before(block[0]).dev_tlb(FIRST)) > 0, "none went out before the block"
+    off = [event for event, on in reset.all.ats_writes(FIRST, one.config.ats) if not on]
+    assert off and block[0].index < off[0].index < reset.flr.index
+
+
+def test_order_of_opening(vm, gate, endpoint):
+    """I6: config space is restored, then the table and its caches, ATS last of all, and all
+    of it before the driver's own reset_done.
+
+    Deliberate breaks: in rg_gate_open() swap rg_endpoint_open() and rg_gate_unblock(); open
+    at the method's return although a bracket is open (reset_done then sees it restored late).
+    """
+    gate()
+    one = endpoint()
+    vm.sh("rgx events clear")
+    with told(vm, one) as story, one.storm():
+        one.rgx("reset", "function")
+    reset = story[0]
+    after = reset.all.after(reset.flr)
+    master = [event for event, on in after.master_writes(FIRST) if on]
+    assert master, "the command register was not restored"
+    # QEMU's caching mode: making an entry present flushes the context cache.
+    opened = [event for event in reset.blocks() if event.index > reset.flr.index]
+    assert opened and master[-1].index < opened[-1].index < reset.ats_on.index
+    assert reset.all.after(reset.ats_on).cfg(FIRST) == []
+    done = [word for word in vm.sh("rgx events").out.split() if ":done:" in word]
+    assert len(done) == 1 and "ats=8000" in done[0] and "cmd=0" in done[0]
+
+
+def test_two_functions_at_once(vm, gate, endpoint):
+    """Each function has a window of its own; one's opening does not open the other.
+
+    Deliberate break: one static state for all functions in rg_registry_find().
+    """
+    gate()
+    one, two = endpoint(FIRST), endpoint(SECOND)
+    vm.mark(0x100)
+    with one.storm(), two.storm():
+        with one.window():
+            with two.window():
+                assert not one.context.present and not two.context.present
+            assert two.context.present and two.ats_on
+            assert not one.context.present and not one.ats_on
+    vm.mark(0x101)
+    for this in (one, two):
+        reset = Story(vm, this.bdf, this.config, (0x100, 0x101))
+        assert reset.in_window().dev_tlb(this.bdf) == []
+        assert this.context.present and this.ats_on
+
+
+def test_policy_of_others_is_untouched(vm, gate, endpoint):
+    """A reset of one function leaves the invalidations of its neighbour alone.
+
+    Deliberate break: the valve's filter ignores the source ID.
+    """
+    gate()
+    one, two = endpoint(FIRST), endpoint(SECOND)
+    with two.storm(), one.window():
+        vm.mark(0x100)
+        vm.sh("sleep .1")
+        vm.mark(0x101)
+    assert len(vm.trace().between(0x100, 0x101).dev_tlb(SECOND)) > MANY
+    assert two.ats_on and two.context.present
+
+
+def test_idle_is_untouched(vm, gate, endpoint):
+    """I7: with no reset in progress nothing is hooked on the map, unmap and invalidation path.
+
+    Deliberate break: arm the invalidation valve at load.
+    """
+    gate()
+    hooked = vm.sh("cut -d' ' -f1 /sys/kernel/tracing/enabled_functions").out.split()
+    assert "pcie_flr" in hooked, "the module has hooked nothing"
+    path = {"qi_submit_sync", "iommu_map", "iommu_unmap", "intel_iommu_map_pages",
+            "intel_iommu_unmap_pages", "intel_iommu_tlb_sync", "cache_tag_flush_range"}
+    assert not path & set(hooked)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The lab itself, on stock kernels: needs neither the module nor the exerciser."""
+
+from lab import memory, pci, trace
+
+BDF = "01:00.0"
+
+
+def test_commands(stock_vm, kernel):
+    """The agent runs commands, gives their exit code and output, and survives a failing one."""
+    assert stock_vm.sh("uname -r").out.strip() == kernel.release
+    assert stock_vm.sh("echo out; echo err >&2; exit 7", check=False).rc == 7
+    job = stock_vm.bg("sleep .2; echo late; exit 3")
+    result = job.wait(check=False)
+    assert (result.rc, result.out) == (3, "late\n")
+    stock_vm.put("/tmp/blob", bytes(range(256)) * 200)
+    assert stock_vm.sh("wc -c < /tmp/blob").out.strip() == "51200"
+
+
+def test_mode(stock_vm, kernel):
+    """The IOMMU runs in the mode that was asked for, seen in its own tables."""
+    stock_vm.sh("modprobe virtio_net")
+    entry = memory.context_entry(stock_vm, BDF)
+    assert entry.present and entry.device_tlb
+    assert entry.scalable == (stock_vm.mode != "legacy")
+    if entry.scalable:
+        stage = memory.pasid_entry(stock_vm, BDF).translation
+        assert stage == {"sm-ss": 2, "sm-fs": 1}[stock_vm.mode]
+
+
+def test_reset_in_trace(stock_vm):
+    """An FLR is seen in the trace, between the marks, in order; ATS is restored after it."""
+    stock_vm.sh("modprobe virtio_net")
+    config = pci.config(stock_vm, BDF)
+    stock_vm.mark(1)
+    stock_vm.sh(f"echo flr > {pci.sysfs(BDF)}/reset_method; echo 1 > {pci.sysfs(BDF)}/reset")
+    stock_vm.mark(2)
+    window = stock_vm.trace().between(1, 2)
+    start, = window.flr_start(BDF, config.express)
+    assert [on for _, on in window.after(start).ats_writes(BDF, config.ats)][-1:] == [True]
+    assert stock_vm.trace().of(trace.RootSet)

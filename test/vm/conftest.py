@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs cases over kernels and IOMMU modes; cases that can share a boot do."""
+
+import pytest
+
+from lab import build, host, kernels, machines, pool
+from lab.__main__ import setup
+
+DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs")
+_KEY = pytest.StashKey()
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("lab")
+    group.addoption("--kernels", default=",".join(kernels.KEYS), help="comma-separated suite keys")
+    group.addoption("--modes", default="", help="comma-separated IOMMU modes")
+
+
+def pytest_configure(config):
+    host.check_machine()
+    results = host.LAB / "results"
+    results.mkdir(exist_ok=True)
+    if not config.option.xmlpath:
+        config.option.xmlpath = str(results / "junit.xml")
+
+
+def _chosen(definition, marker, default, wanted):
+    """What the case's marker (or the default) and the command line both allow."""
+    mark = definition.get_closest_marker(marker)
+    names = mark.args if mark else default
+    return [name for name in names if not wanted or name in wanted]
+
+
+def pytest_generate_tests(metafunc):
+    """Every case that asks for a VM runs on every kernel in every mode."""
+    if "vm_key" not in metafunc.fixturenames:
+        return
+    option = metafunc.config.option
+    keys = _chosen(metafunc.definition, "kernels", kernels.KEYS, option.kernels.split(","))
+    modes = _chosen(metafunc.definition, "modes", DEFAULT_MODES,
+                    option.modes.split(",") if option.modes else ())
+    machine = metafunc.definition.get_closest_marker("machine")
+    boot = metafunc.definition.get_closest_marker("boot")
+    fresh = metafunc.definition.get_closest_marker("fresh")
+    params = [pool.Key(key, mode, machine.args[0] if machine else "virtio-ats",
+                       tuple(sorted(boot.kwargs.items())) if boot else (),
+                       metafunc.definition.nodeid if fresh else "")
+              for key in keys for mode in modes]
+    metafunc.parametrize("vm_key", params, ids=[str(param) for param in params])
+
+
+def pytest_collection_modifyitems(items):
+    """Cases of one boot stand together; host tests come first."""
+    order = list(kernels.KEYS)
+
+    def place(item):
+        key = item.callspec.params.get("vm_key") if hasattr(item, "callspec") else None
+        if key is None:
+            return (0,)
+        return (1, order.index(key.kernel), list(machines.MODES).index(key.mode), key.machine,
+                repr(key.boot), key.fresh)
+
+    items.sort(key=place)
+    for item in items:
+        has_key = hasattr(item, "callspec") and "vm_key" in item.callspec.params
+        item.stash[_KEY] = item.callspec.params["vm_key"] if has_key else None
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """The last case of a boot also answers for its clean end."""
+    following = nextitem.stash[_KEY] if nextitem else None
+    if item.stash[_KEY] is not None and item.stash[_KEY] != following:
+        item.session.stash[_KEY].close()
+
+
+def pytest_sessionstart(session):
+    session.stash[_KEY] = pool.Pool()
+
+
+def pytest_sessionfinish(session):
+    session.stash[_KEY].kill()
+
+
+@pytest.fixture(scope="session")
+def lab_kernels(request):
+    """Kernels by key, installed on first use; one that cannot be had is tried only once."""
+    found = {}
+
+    def get(key):
+        if key not in found:
+            try:
+                found[key], = setup([key])
+            except host.LabError as error:
+                found[key] = error
+        if isinstance(found[key], host.LabError):
+            pytest.fail(str(found[key]), pytrace=False)
+        return found[key]
+
+    return get
+
+
+@pytest.fixture
+def kernel(vm_key, lab_kernels):
+    """The case's Kernel."""
+    return lab_kernels(vm_key.kernel)
+
+
+@pytest.fixture
+def stock_vm(request, vm_key, kernel):
+    """A booted guest; resetgate.ko is in /lab (if it builds) but not loaded."""
+    guest = request.session.stash[_KEY].get(vm_key, kernel)
+    guest.sh(f"echo 'lab: {request.node.name}' > /dev/kmsg")
+    yield guest
+    if guest.alive:
+        guest.check_console()
+    else:
+        request.session.stash[_KEY].kill()
+
+
+@pytest.fixture
+def vm(stock_vm):
+    """A guest with the exerciser loaded; resetgate is left as the last case left it."""
+    stock_vm.sh("[ -d /sys/module/rglab ] || insmod /lab/rglab.ko")
+    return stock_vm
+
+
+@pytest.fixture
+def gate(vm):
+    """Loads resetgate: `gate("scope=all")` gives the VM with exactly these parameters.
+
+    At the end it must unload and leave no trace in ftrace.
+    """
+    def load(params=""):
+        unload()
+        vm.sh(f"insmod /lab/resetgate.ko {params}")
+        return vm
+
+    def unload():
+        vm.sh("[ ! -d /sys/module/resetgate ] || rmmod resetgate", timeout=120)
+
+    yield load
+    if vm.alive:
+        unload()
+        left = vm.sh("grep -c 'rg_' /sys/kernel/tracing/enabled_functions || true").out.strip()
+        assert left in ("0", ""), f"{left} functions are still hooked after rmmod"
+
+
+@pytest.fixture
+def variant(vm, kernel):
+    """Puts resetgate.ko of a changed tree in the guest: see build.variant; returns its path."""
+    def make(name, *edits):
+        path = f"/lab/resetgate-{name}.ko"
+        vm.put(path, build.variant(kernel, name, edits))
+        return path
+
+    return make

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Keeps the one running VM between the cases that can share it."""
+
+from dataclasses import dataclass
+
+from . import build, roots
+from .vm import VM
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a case needs of a boot; equal keys share one."""
+
+    kernel: str
+    mode: str
+    machine: str
+    boot: tuple = ()
+    fresh: str = ""
+
+    def __str__(self):
+        parts = [self.kernel, self.mode, self.machine]
+        return "-".join(parts + [f"{name}={value}" for name, value in self.boot])
+
+
+class Pool:
+    """At most one VM; it belongs to one key. A VM that died is replaced at the next get()."""
+
+    def __init__(self):
+        self._key = self._vm = None
+
+    def get(self, key, kernel):
+        if self._vm and (self._key != key or not self._vm.alive):
+            self.kill()
+        if not self._vm:
+            roots.ensure(roots.QEMU)
+            vm = VM(kernel, key.mode, key.machine, files=build.guest_files(kernel),
+                    **dict(key.boot))
+            vm.start()
+            self._key, self._vm = key, vm
+        return self._vm
+
+    def close(self):
+        """End it cleanly; raises if it does not end so."""
+        vm, self._vm = self._vm, None
+        if vm and vm.alive:
+            vm.close()
+        elif vm:
+            vm.kill()
+
+    def kill(self):
+        vm, self._vm = self._vm, None
+        if vm:
+            vm.kill()
