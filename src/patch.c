@@ -464,19 +464,24 @@ notrace void rg_target_fired(enum rg_target_id id)
  */
 ssize_t rg_patch_show(char *buf)
 {
+	const struct rg_target_state *st;
 	const struct rg_target *t;
 	ssize_t len = 0;
 	int i;
 
 	for (i = 0; i < RG_NR_TARGETS; i++) {
 		t = &rg_targets[i];
-		len += sysfs_emit_at(buf, len, "%s %s %s %s %lld%s%s\n", t->name,
+		st = &rg_state_of[i];
+		len += sysfs_emit_at(buf, len, "%s %s %s %s %lld", t->name,
 				     rg_set_names[t->set],
-				     rg_state_of[i].found ? "found" : "absent",
-				     rg_state_of[i].armed ? "armed" : "-",
-				     (long long)atomic64_read(&rg_state_of[i].fired),
-				     rg_state_of[i].found ? "" : " without it: ",
-				     rg_state_of[i].found ? "" : t->lost);
+				     st->found ? "found" : "absent",
+				     READ_ONCE(st->armed) ? "armed" : "-",
+				     (long long)atomic64_read(&st->fired));
+		if (!st->found)
+			len += sysfs_emit_at(buf, len, " %s%s",
+					     t->optional ? "not in this kernel; where it is: " : "lost: ",
+					     t->lost);
+		len += sysfs_emit_at(buf, len, "\n");
 	}
 	return len;
 }
