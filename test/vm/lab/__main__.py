@@ -21,7 +21,8 @@ def setup(keys):
 def _boot(args):
     """Boot one kernel, run commands, print what they say and where the logs are."""
     kernel, = setup([args.kernel])
-    files = [] if args.stock else build.guest_files(kernel)
+    quick = build.variant(kernel, "tree") if args.quick else None
+    files = [] if args.stock else build.guest_files(kernel, quick)
     files += [(f"lab/{path.rsplit('/', 1)[-1]}", path) for path in args.file]
     guest = vm.VM(kernel, args.mode, args.machine, cmdline=args.cmdline, icount=args.icount,
                   files=files, name="boot")
@@ -76,6 +77,7 @@ def _parser():
     sub.add_argument("--timeout", type=float, default=60, help="seconds per command")
     sub.add_argument("--icount", action="store_true", help="guest time counts instructions")
     sub.add_argument("--stock", action="store_true", help="build and bring none of our modules")
+    sub.add_argument("--quick", action="store_true", help="kbuild instead of dkms")
     sub.add_argument("--console", action="store_true", help="print the console at the end")
     sub.add_argument("--file", action="append", default=[], help="bring a file as /lab/NAME")
     sub.add_argument("command", nargs="+")

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Nonsense of every kind: one line that says what to do, the right errno, nothing half-done."""
+
+import pytest
+from lab import pci
+
+from scenario import FIRST, dmesg_since, note, rgx, status
+
+pytestmark = pytest.mark.machine("scenario")
+HOOKS = "cut -d' ' -f1 /sys/kernel/tracing/enabled_functions | sort"
+PARAMETERS = "/sys/module/resetgate/parameters"
+
+
+def refused(vm, params, *words):
+    """insmod fails, says why in one line, and leaves nothing behind; returns the line."""
+    hooks = vm.sh(HOOKS).out
+    marker = note(vm, f"case: insmod {params[:40]}")
+    result = vm.sh(f"insmod /lab/resetgate.ko {params}", check=False)
+    assert result.rc, f"{params} was taken"
+    lines = [line for line in dmesg_since(vm, marker).splitlines() if "resetgate" in line
+             and "invalid for parameter" not in line and "taint" not in line]
+    found = [line for line in lines if all(word in line for word in words)]
+    assert len(found) == 1, f"{words} in one line of {lines}"
+    assert vm.sh(HOOKS).out == hooks
+    assert not vm.sh("ls -d /sys/module/resetgate /sys/kernel/resetgate", check=False
+                     ).out.startswith("/sys")
+    return found[0]
+
+
+@pytest.mark.parametrize("params, word", [
+    ("policy=busi", "policy"), ("policy=", "policy"), ("policy=busy", "policy"),
+    ("scope=at", "scope"), ("scope=" + "x" * 200, "scope"), ("on_failed_reset=1", "on_failed"),
+    ("disarm=maybe", "disarm"), ("allow_untested=7", "allow_untested"),
+])
+@pytest.mark.modes("legacy")
+def test_parameters(vm, gate, params, word):
+    """A malformed value: what was expected, what was found; not loaded.
+
+    Deliberate break: rg_choice_set() takes anything for the default.
+    """
+    refused(vm, params, word, "expected", "found")
+
+
+@pytest.mark.modes("legacy")
+def test_unknown_parameter(vm, gate):
+    """The kernel's own rule: an unknown parameter is a warning, the module loads."""
+    marker = note(vm, "case: unknown parameter")
+    gate("polici=record")
+    assert "unknown parameter 'polici'" in dmesg_since(vm, marker)
+
+
+@pytest.mark.modes("legacy")
+def test_writes(vm, gate, endpoint):
+    """Nonsense in every writable file gives -EINVAL and changes nothing.
+
+    Deliberate break: state_store() returns count for any text.
+    """
+    gate()
+    one = endpoint()
+    base = f"{pci.sysfs(FIRST)}/resetgate"
+    parameters = f"{PARAMETERS}/policy {PARAMETERS}/scope {PARAMETERS}/on_failed_reset"
+    before = vm.sh(f"cat {base}/* {parameters}").out
+    for name in ("state", "mode"):
+        for text in ("", "x", "closed", "parked", "OPEN", "open ", "autoo", "1", "a" * 4000):
+            result = vm.sh(f"printf '%s' '{text}' > {base}/{name}", check=False)
+            assert result.rc or not text, f"{name} took {text[:20]!r}"
+    assert vm.sh(f"echo open > {base}/state", check=False).rc, "it is not parked"
+    for path in parameters.split():
+        for text in ("x", "", "record2", "-1"):
+            result = vm.sh(f"echo '{text}' > {path}", check=False)
+            assert result.rc, f"{path} took {text!r}"
+    assert vm.sh(f"cat {base}/* {parameters}").out == before
+    read_only = vm.sh(f"for f in {base}/*; do [ -w $f ] || :; stat -c '%a %n' $f; done").out
+    writable = {line.split()[1].rsplit("/", 1)[1] for line in read_only.splitlines()
+                if int(line.split()[0], 8) & 0o222}
+    assert writable == {"state", "mode"}
+    with one.window():
+        assert not one.context.present
+
+
+@pytest.mark.modes("legacy")
+@pytest.mark.parametrize("function, name", [
+    ("pcie_flr", "reset"), ("pci_enable_ats", "endpoint"), ("iommu_context_addr", "vtd"),
+])
+def test_held_by_another_patcher(vm, gate, endpoint, function, name):
+    """Another ops has IPMODIFY on a target: that set is off whole, named, and status says so.
+
+    Deliberate break: register each function on its own.
+    """
+    one = endpoint()
+    hooks = vm.sh(HOOKS).out.split()
+    rgx(vm, "ipmodify", function, "on")
+    marker = note(vm, f"case: {function} is held")
+    try:
+        loaded = vm.sh("insmod /lab/resetgate.ko", check=False).rc == 0
+        line = [line for line in dmesg_since(vm, marker).splitlines() if f"{name} off" in line]
+        assert len(line) == 1 and function in line[0] and "expected" in line[0]
+        now = set(vm.sh(HOOKS).out.split()) - set(hooks) - {function}
+        if not loaded:
+            assert not now
+        else:
+            assert status(vm).get(name, "").startswith("off"), status(vm)
+            one.rgx("reset", "function")
+    finally:
+        vm.sh("[ ! -d /sys/module/resetgate ] || rmmod resetgate")
+        rgx(vm, "ipmodify", function, "off")
+    assert vm.sh(HOOKS).out.split() == hooks
+    gate()
+    with one.window():
+        assert not one.context.present
+
+
+MUTANTS = [
+    # what is changed in the kernel's BTF, words of the line that is expected
+    ("func iommu_context_addr", ("vtd off", "iommu_context_addr", "expected", "found")),
+    ("func pcie_flr", ("reset off", "pcie_flr", "expected", "found")),
+    ("func qi_submit_sync", ("vtd off", "qi_submit_sync", "expected", "found")),
+    ("rename iommu_context_addr", ("vtd off", "iommu_context_addr", "expected")),
+    ("member iommu_group mutex", ("off", "mutex", "expected", "found")),
+    ("magic", ("BTF", "cannot be read")),
+    ("cut", ("BTF", "cannot be read")),
+    ("loop", ("off", "expected")),
+]
+
+
+@pytest.mark.modes("legacy")
+def test_other_kernels(vm, gate, endpoint):
+    """A kernel whose BTF differs: the set that needs it is off whole, or the load is refused;
+    one line names the target, what was expected and what was found.
+
+    Deliberate break: rg_target_judge() answers RG_MATCH.
+    """
+    one = endpoint()
+    hooks = vm.sh(HOOKS).out
+    for change, words in MUTANTS:
+        vm.sh(f"rgxbtf /sys/kernel/btf/vmlinux /run/btf {change}", timeout=60)
+        marker = note(vm, f"case: BTF {change}")
+        loaded = vm.sh("insmod /lab/resetgate.ko btf=/run/btf", check=False, timeout=60).rc == 0
+        lines = [line for line in dmesg_since(vm, marker).splitlines()
+                 if all(word in line for word in words)]
+        assert lines, f"{change}: no line with {words}: {dmesg_since(vm, marker)}"
+        if loaded:
+            assert any(value.startswith("off") for value in status(vm).values()), change
+            one.rgx("reset", "function")
+            vm.sh("rmmod resetgate")
+        assert vm.sh(HOOKS).out == hooks, change
+        assert one.context.present and one.ats_on
+    refused(vm, "btf=/nowhere", "/nowhere")
+    vm.sh("rm -f /run/btf")
+
+
+@pytest.mark.modes("legacy")
+@pytest.mark.kernels("bookworm", "trixie", "trixie-rt")
+def test_ftrace_off(vm, gate):
+    """kernel.ftrace_enabled=0 (7.x ignores it): refused with one line, nothing half-done.
+
+    Deliberate break: no FTRACE_OPS_FL_PERMANENT.
+    """
+    vm.sh("echo 0 > /proc/sys/kernel/ftrace_enabled")
+    try:
+        refused(vm, "", "ftrace_enabled=1")
+    finally:
+        vm.sh("echo 1 > /proc/sys/kernel/ftrace_enabled")
+    gate()
+    result = vm.sh("echo 0 > /proc/sys/kernel/ftrace_enabled", check=False)
+    assert result.rc, "ftrace was turned off under the gate"
+
+
+@pytest.mark.modes("noiommu")
+def test_no_iommu(vm, gate):
+    """A machine without VT-d: refused with one line."""
+    refused(vm, "", "no IOMMU", "expected Intel VT-d")
+
+
+@pytest.mark.modes("legacy")
+def test_untested_series(vm, kernel, gate, variant):
+    """A kernel nobody has tested: refused, unless allow_untested=1; disarm=1 loads anywhere.
+
+    Deliberate break: rg_main_check_kernel() returns 0.
+    """
+    listed = '#define RG_TESTED_SERIES "6.1.", "6.12.", "7.3."'
+    path = variant("untested", ("src/compat.h", listed, '#define RG_TESTED_SERIES "5.9."'))
+    marker = note(vm, "case: untested")
+    assert vm.sh(f"insmod {path}", check=False).rc
+    assert f"kernel {kernel.release}: expected a tested series" in dmesg_since(vm, marker)
+    for params in ("allow_untested=1", "disarm=1"):
+        vm.sh(f"insmod {path} {params}")
+        assert "untested" in vm.sh("cat /sys/kernel/resetgate/kernel").out
+        vm.sh("rmmod resetgate")
