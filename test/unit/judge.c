@@ -61,7 +61,8 @@ static void *rg_judge_read(const char *path, size_t *size)
 
 	if (!file)
 		return NULL;
-	if (!fseek(file, 0, SEEK_END) && (len = ftell(file)) >= 0) {
+	len = fseek(file, 0, SEEK_END) ? -1 : ftell(file);
+	if (len >= 0) {
 		rewind(file);
 		*size = len;
 		data = malloc(len ? len : 1);
