@@ -49,12 +49,18 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("vm_key", params, ids=[str(param) for param in params])
 
 
+def _key(item):
+    """The boot a case wants; None if it wants none, or none that was chosen."""
+    key = item.callspec.params.get("vm_key") if hasattr(item, "callspec") else None
+    return key if isinstance(key, pool.Key) else None
+
+
 def pytest_collection_modifyitems(items):
     """Cases of one boot stand together; host tests come first."""
     order = list(kernels.KEYS)
 
     def place(item):
-        key = item.callspec.params.get("vm_key") if hasattr(item, "callspec") else None
+        key = _key(item)
         if key is None:
             return (0,)
         return (1, order.index(key.kernel), list(machines.MODES).index(key.mode), key.machine,
@@ -62,8 +68,7 @@ def pytest_collection_modifyitems(items):
 
     items.sort(key=place)
     for item in items:
-        has_key = hasattr(item, "callspec") and "vm_key" in item.callspec.params
-        item.stash[_KEY] = item.callspec.params["vm_key"] if has_key else None
+        item.stash[_KEY] = _key(item)
 
 
 def pytest_runtest_teardown(item, nextitem):
