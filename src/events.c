@@ -44,6 +44,8 @@ static void rg_events_send(struct work_struct *work)
 /**
  * rg_events_init - no event is waiting
  * @state: the function's state
+ *
+ * Context: Any.
  */
 void rg_events_init(struct rg_state *state)
 {

@@ -433,6 +433,8 @@ void rg_gate_bury(struct rg_state *state)
 /**
  * rg_gate_init - a new function's gate, open
  * @state: zeroed
+ *
+ * Context: Any.
  */
 void rg_gate_init(struct rg_state *state)
 {
@@ -445,6 +447,7 @@ void rg_gate_init(struct rg_state *state)
 /**
  * rg_gate_timeouts - how many resets ran ungated
  *
+ * Context: Any.
  * Return: those since load for which close gave up.
  */
 u64 rg_gate_timeouts(void)
@@ -455,6 +458,7 @@ u64 rg_gate_timeouts(void)
 /**
  * rg_gate_late - how many gates closed without a fence
  *
+ * Context: Any.
  * Return: those since load whose last fence did not pass in time.
  */
 u64 rg_gate_late(void)

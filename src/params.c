@@ -108,6 +108,7 @@ notrace bool rg_param_scope_all(void)
 /**
  * rg_param_open_silent - whether a function that stays silent is opened
  *
+ * Context: Any.
  * Return: true for on_failed_reset=open.
  */
 bool rg_param_open_silent(void)
@@ -118,6 +119,7 @@ bool rg_param_open_silent(void)
 /**
  * rg_param_disarm - whether to load and touch nothing
  *
+ * Context: Any.
  * Return: true for disarm=1.
  */
 bool rg_param_disarm(void)
@@ -128,6 +130,7 @@ bool rg_param_disarm(void)
 /**
  * rg_param_allow_untested - whether an untested kernel series is good enough
  *
+ * Context: Any.
  * Return: true for allow_untested=1.
  */
 bool rg_param_allow_untested(void)
@@ -138,6 +141,7 @@ bool rg_param_allow_untested(void)
 /**
  * rg_param_btf - where to take the BTF from
  *
+ * Context: Any.
  * Return: a path, or "" for the running kernel's own.
  */
 const char *rg_param_btf(void)

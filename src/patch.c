@@ -362,6 +362,7 @@ void rg_patch_remove(enum rg_set set)
  * rg_set_usable - whether everything a set needs was found as the table says
  * @set: the set
  *
+ * Context: Any.
  * Return: true if it can be installed or is.
  */
 bool rg_set_usable(enum rg_set set)
@@ -372,6 +373,8 @@ bool rg_set_usable(enum rg_set set)
 /**
  * rg_set_turn_off - give up a set that something else made useless
  * @set: the set, not installed
+ *
+ * Context: Any.
  */
 void rg_set_turn_off(enum rg_set set)
 {
@@ -382,6 +385,7 @@ void rg_set_turn_off(enum rg_set set)
  * rg_target_present - whether this kernel has a target that it may lack
  * @id: the target
  *
+ * Context: Any.
  * Return: true if it was found as the table says.
  */
 bool rg_target_present(enum rg_target_id id)
@@ -393,6 +397,7 @@ bool rg_target_present(enum rg_target_id id)
  * rg_target_addr - address of a target
  * @id: the target
  *
+ * Context: Any.
  * Return: the address, 0 if this kernel lacks it.
  */
 unsigned long rg_target_addr(enum rg_target_id id)
@@ -416,6 +421,7 @@ unsigned long rg_target_size(enum rg_target_id id)
  * rg_target_ip - where ftrace meets a target
  * @id: the target
  *
+ * Context: Any.
  * Return: the traced address, 0 if it has none.
  */
 unsigned long rg_target_ip(enum rg_target_id id)
@@ -439,6 +445,8 @@ notrace u32 rg_member_off(enum rg_member_id id)
  * rg_target_armed - note that a target is armed apart from its set
  * @id: the target
  * @armed: whether it is
+ *
+ * Context: Any.
  */
 void rg_target_armed(enum rg_target_id id, bool armed)
 {
@@ -460,6 +468,7 @@ notrace void rg_target_fired(enum rg_target_id id)
  * rg_patch_show - a line for each target
  * @buf: a page
  *
+ * Context: Any.
  * Return: bytes written.
  */
 ssize_t rg_patch_show(char *buf)
@@ -491,6 +500,7 @@ ssize_t rg_patch_show(char *buf)
  * @buf: a page
  * @at: where to write in it
  *
+ * Context: Any.
  * Return: bytes written.
  */
 ssize_t rg_patch_show_sets(char *buf, ssize_t at)

@@ -58,6 +58,7 @@ void rg_valves_exit(void)
  * rg_time_left - jiffies until a deadline
  * @deadline: in jiffies
  *
+ * Context: Any.
  * Return: the time left, 1 at least: a wait that is done already is seen.
  */
 unsigned long rg_time_left(unsigned long deadline)
@@ -132,6 +133,8 @@ static void rg_valve_disarm(struct work_struct *work)
 /**
  * rg_valve_set_up - make a valve ready to be armed
  * @valve: id and filter are set
+ *
+ * Context: Any.
  */
 void rg_valve_set_up(struct rg_valve *valve)
 {
@@ -216,6 +219,8 @@ static void rg_fence_run(struct work_struct *work)
 /**
  * rg_fence_init - make a fence ready
  * @fence: the fence
+ *
+ * Context: Any.
  */
 void rg_fence_init(struct rg_fence *fence)
 {

@@ -68,6 +68,7 @@ void rg_backends_exit(void)
  * rg_backends_match - the back end of the IOMMU that a device is behind
  * @dev: the device
  *
+ * Context: Process context.
  * Return: the back end, or NULL if there is none in force.
  */
 const struct rg_backend *rg_backends_match(struct device *dev)
@@ -84,6 +85,7 @@ const struct rg_backend *rg_backends_match(struct device *dev)
  * rg_backends_show - a line for each back end
  * @buf: a page
  *
+ * Context: Process context.
  * Return: bytes written.
  */
 ssize_t rg_backends_show(char *buf)
