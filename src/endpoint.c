@@ -22,30 +22,38 @@ typedef bool rg_acs_path_fn(struct pci_dev *start, struct pci_dev *end, u16 flag
 
 DEFINE_STATIC_CALL_NULL(rg_sc_acs_path, rg_acs_path_fn);
 
-/* One replacement's hold on a function. The state may have gone meanwhile. */
+/* One replacement's hold on a function. */
 struct rg_endpoint_hold {
-	struct rg_state *state;
+	struct rg_endpoint *ep;
 	unsigned long flags;
 };
 
+/* Stands in for a function whose state went away between divert and here. */
+static struct rg_endpoint rg_endpoint_gone = {
+	.lock = __RAW_SPIN_LOCK_UNLOCKED(rg_endpoint_gone.lock),
+};
+
 static void rg_endpoint_hold(struct rg_endpoint_hold *hold, struct pci_dev *pdev)
+	__acquires(RCU) __acquires(&hold->ep->lock)
 {
+	struct rg_state *state;
+
 	rcu_read_lock();
-	hold->state = rg_registry_find(pdev);
-	if (hold->state)
-		raw_spin_lock_irqsave(&hold->state->ep.lock, hold->flags);
+	state = rg_registry_find(pdev);
+	hold->ep = state ? &state->ep : &rg_endpoint_gone;
+	raw_spin_lock_irqsave(&hold->ep->lock, hold->flags);
 }
 
 static void rg_endpoint_let_go(struct rg_endpoint_hold *hold)
+	__releases(&hold->ep->lock) __releases(RCU)
 {
-	if (hold->state)
-		raw_spin_unlock_irqrestore(&hold->state->ep.lock, hold->flags);
+	raw_spin_unlock_irqrestore(&hold->ep->lock, hold->flags);
 	rcu_read_unlock();
 }
 
 static bool rg_endpoint_passes(const struct rg_endpoint_hold *hold)
 {
-	return !hold->state || !hold->state->ep.closed;
+	return !hold->ep->closed;
 }
 
 /* PCIe r6.0 sec. 10.5.1.3: the STU of a VF is its PF's. */
@@ -178,10 +186,7 @@ static u16 rg_endpoint_ats_cap(struct pci_dev *pdev)
 	u16 cap;
 
 	rg_endpoint_hold(&hold, pdev);
-	if (hold.state)
-		cap = hold.state->ep.ats_cap;
-	else
-		pci_read_config_word(pdev, pdev->ats_cap + PCI_ATS_CAP, &cap);
+	cap = hold.ep->ats_cap;
 	rg_endpoint_let_go(&hold);
 	return cap;
 }
@@ -219,9 +224,7 @@ static int rg_endpoint_enable_pri(struct pci_dev *pdev, u32 reqs)
 	} else if (!pdev->pri_cap) {
 		rc = -EINVAL;
 	} else {
-		if (hold.state)
-			reqs = min(reqs, hold.state->ep.pri_max);
-		pdev->pri_reqs_alloc = reqs;
+		pdev->pri_reqs_alloc = min(reqs, hold.ep->pri_max);
 		pdev->pri_enabled = 1;
 		if (rg_endpoint_passes(&hold))
 			rg_endpoint_write_pri(pdev);
@@ -289,15 +292,13 @@ static bool rg_endpoint_pasid_path(struct pci_dev *pdev)
 static int rg_endpoint_enable_pasid(struct pci_dev *pdev, int features)
 {
 	struct rg_endpoint_hold hold;
-	u16 supported = 0;
+	u16 supported;
 	int rc = 0;
 
 	if (pdev->is_virtfn)
 		return pci_physfn(pdev)->pasid_enabled ? 0 : -EINVAL;
 	rg_endpoint_hold(&hold, pdev);
-	if (hold.state)
-		supported = hold.state->ep.pasid_cap &
-			    (PCI_PASID_CAP_EXEC | PCI_PASID_CAP_PRIV);
+	supported = hold.ep->pasid_cap & (PCI_PASID_CAP_EXEC | PCI_PASID_CAP_PRIV);
 	if (WARN_ON(pdev->pasid_enabled)) {
 		rc = -EBUSY;
 	} else if (!pdev->pasid_cap || (supported & features) != features ||
@@ -349,10 +350,7 @@ static int rg_endpoint_pasid_cap(struct pci_dev *pdev)
 	if (!pdev->pasid_cap)
 		return -EINVAL;
 	rg_endpoint_hold(&hold, pdev);
-	if (hold.state)
-		cap = hold.state->ep.pasid_cap;
-	else
-		pci_read_config_word(pdev, pdev->pasid_cap + PCI_PASID_CAP, &cap);
+	cap = hold.ep->pasid_cap;
 	rg_endpoint_let_go(&hold);
 	return cap;
 }
