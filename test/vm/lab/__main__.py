@@ -5,7 +5,7 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import build, host, kernels, machines, roots, vm
+from . import build, demo, host, kernels, machines, roots, vm
 from .host import LabError
 
 
@@ -54,6 +54,11 @@ def _build(args):
     return 0
 
 
+def _demo(args):
+    kernel, = setup([args.kernel])
+    return demo.run(kernel, args.mode)
+
+
 def _clean(_args):
     """Forget everything the lab has made; it is made again when needed."""
     for path in host.LAB.iterdir():
@@ -83,19 +88,10 @@ def _parser():
     sub.add_argument("command", nargs="+")
     sub.set_defaults(call=_boot)
     commands.add_parser("clean", help="delete everything the lab has made").set_defaults(call=_clean)
-    for name, text in (("demo", "the race, without and with the module"),
-                       ("bench", "what it costs, in guest instructions")):
-        sub = commands.add_parser(name, help=text)
-        sub.set_defaults(call=_late(name))
+    sub = commands.add_parser("demo", help="the race, without and with the module")
+    demo.arguments(sub)
+    sub.set_defaults(call=_demo)
     return parser
-
-
-def _late(name):
-    """Import demo and bench only when asked for."""
-    def call(args):
-        package = __import__(f"lab.{name}", fromlist=["main"])
-        return package.main(args)
-    return call
 
 
 def main():
