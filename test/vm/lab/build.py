@@ -161,6 +161,22 @@ def _kbuild(kernel, stage, directory, final, make_args, title):
     publish(partial, final)
 
 
+def warnings(kernel, name, make_args):
+    """Lines that a build with these arguments says of our own files; nothing is kept."""
+    with _staged(module_sources()) as (stage, _):
+        with lock("build", "waiting for another run that uses the build root"):
+            done = run(in_root(roots.BUILD.path,
+                               ["make", "-s", f"-j{os.cpu_count()}", "-C",
+                                f"/lib/modules/{kernel.release}/build", "M=/mnt", *make_args,
+                                "modules"], binds=[(stage, "/mnt")]),
+                       check=False)
+    said = done.stdout + done.stderr
+    if done.returncode:
+        raise LabError(f"{name} build for {kernel.release} failed:\n{said[-2000:]}")
+    return [line for line in said.splitlines()
+            if re.search(r"(^|/)src/\S+:\d+", line) and "warning" in line]
+
+
 def lab(kernel):
     """The exerciser: {name in the guest: path}; empty while the tree has none.
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs cases over kernels and IOMMU modes; cases that can share a boot do."""
 
+import os
+
 import pytest
 
-from lab import build, host, kernels, machines, pool
+from lab import build, host, images, kernels, machines, pool
 from lab.__main__ import setup
 
 DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs")
@@ -17,11 +19,20 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    """The chosen kernels are there before the tests are collected."""
     host.check_machine()
     results = host.LAB / "results"
-    results.mkdir(exist_ok=True)
+    results.mkdir(exist_ok=True, parents=True)
     if not config.option.xmlpath:
         config.option.xmlpath = str(results / "junit.xml")
+    unknown = set(config.option.kernels.split(",")) - set(kernels.KEYS)
+    if unknown:
+        raise pytest.UsageError(f"--kernels: {', '.join(sorted(unknown))} unknown; "
+                                f"there are {', '.join(kernels.KEYS)}")
+    config.chosen_kernels = setup(config.option.kernels.split(","))
+    # The unit tests read the table against every real kernel's types.
+    paths = [images.btf(kernel) for kernel in config.chosen_kernels]
+    os.environ["RG_BTF_DIR"] = str(paths[0].parent)
 
 
 def _chosen(definition, marker, default, wanted):
@@ -86,28 +97,11 @@ def pytest_sessionfinish(session):
     session.stash[_KEY].kill()
 
 
-@pytest.fixture(scope="session")
-def lab_kernels(request):
-    """Kernels by key, installed on first use; one that cannot be had is tried only once."""
-    found = {}
-
-    def get(key):
-        if key not in found:
-            try:
-                found[key], = setup([key])
-            except host.LabError as error:
-                found[key] = error
-        if isinstance(found[key], host.LabError):
-            pytest.fail(str(found[key]), pytrace=False)
-        return found[key]
-
-    return get
-
-
 @pytest.fixture
-def kernel(vm_key, lab_kernels):
+def kernel(request, vm_key):
     """The case's Kernel."""
-    return lab_kernels(vm_key.kernel)
+    found, = [one for one in request.config.chosen_kernels if one.key == vm_key.kernel]
+    return found
 
 
 @pytest.fixture

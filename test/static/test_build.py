@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The compilers and sparse have nothing to say about the module."""
+
+import pytest
+
+from lab import checkers, kernels
+
+
+def _kernel(request, key):
+    for kernel in request.config.chosen_kernels:
+        if kernel.key == key:
+            return kernel
+    return pytest.skip(f"{key} was not chosen")
+
+
+@pytest.mark.parametrize("key", kernels.KEYS)
+def test_sparse(request, key):
+    """W=1 with the distribution's compiler, C=2 with sparse."""
+    assert checkers.complaints(_kernel(request, key), "sparse") == []
+
+
+def test_clang(request):
+    """W=1 with clang and lld."""
+    assert checkers.complaints(_kernel(request, "trixie"), "clang") == []

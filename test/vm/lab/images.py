@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The type information (BTF) inside a kernel image, without booting it."""
+
+import struct
+import subprocess
+
+from .host import LAB, LabError
+
+_MAGIC = {b"\xfd7zXZ\0": ["xz", "-dc", "--single-stream"], b"\x28\xb5\x2f\xfd": ["zstd", "-dcq"]}
+
+
+def btf(kernel):
+    """Path of the .BTF section of this kernel, made once."""
+    path = LAB / "btf" / f"{kernel.name}.btf"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(_section(_payload(kernel.vmlinuz.read_bytes()), b".BTF"))
+    return path
+
+
+def _payload(image):
+    """The ELF file that a bzImage carries: boot protocol 2.08 says where."""
+    setup = (image[0x1f1] or 4) + 1
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    data = image[setup * 512 + offset:][:length]
+    for magic, command in _MAGIC.items():
+        if data.startswith(magic):
+            # The payload ends with its unpacked size, which is no part of the stream.
+            done = subprocess.run(command, input=data, capture_output=True, check=False)
+            if done.stdout.startswith(b"\x7fELF"):
+                return done.stdout
+    raise LabError("the kernel image is packed in a way that is not known here")
+
+
+def _section(elf, name):
+    """Contents of a section of a 64-bit little-endian ELF file."""
+    table, = struct.unpack_from("<Q", elf, 0x28)
+    size, count, names = struct.unpack_from("<HHH", elf, 0x3a)
+    headers = [struct.unpack_from("<IIQQQQ", elf, table + i * size) for i in range(count)]
+    strings = headers[names][4]
+    for header in headers:
+        start = strings + header[0]
+        if elf[start:start + len(name) + 1] == name + b"\0":
+            return elf[header[4]:header[4] + header[5]]
+    raise LabError(f"the kernel image has no section {name.decode()}")
