@@ -10,6 +10,7 @@
 /**
  * struct rg_backend - one vendor's IOMMU driver
  * @name: for people
+ * @hint: what has to be in use for it, for people
  * @set: its rows in the table of targets
  * @hooks: the table valve: redirects that are armed as long as we are loaded
  * @nr_hooks: how many
@@ -27,6 +28,7 @@
  */
 struct rg_backend {
 	const char *name;
+	const char *hint;
 	enum rg_set set;
 	const struct rg_hook *hooks;
 	int nr_hooks;

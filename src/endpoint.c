@@ -25,6 +25,7 @@ DEFINE_STATIC_CALL_NULL(rg_sc_acs_path, rg_acs_path_fn);
 /* One replacement's hold on a function. */
 struct rg_endpoint_hold {
 	struct rg_endpoint *ep;
+	struct rg_endpoint_caps caps;
 	unsigned long flags;
 };
 
@@ -32,6 +33,26 @@ struct rg_endpoint_hold {
 static struct rg_endpoint rg_endpoint_gone = {
 	.lock = __RAW_SPIN_LOCK_UNLOCKED(rg_endpoint_gone.lock),
 };
+
+/* All ones are no answer: what was read before stays. */
+static void rg_endpoint_read_caps(struct rg_endpoint_caps *caps, struct pci_dev *pdev)
+{
+	u16 word;
+	u32 dword;
+
+	if (pdev->ats_cap &&
+	    !pci_read_config_word(pdev, pdev->ats_cap + PCI_ATS_CAP, &word) &&
+	    word != (u16)~0)
+		caps->ats = word;
+	if (pdev->pasid_cap &&
+	    !pci_read_config_word(pdev, pdev->pasid_cap + PCI_PASID_CAP, &word) &&
+	    word != (u16)~0)
+		caps->pasid = word;
+	if (pdev->pri_cap &&
+	    !pci_read_config_dword(pdev, pdev->pri_cap + PCI_PRI_MAX_REQ, &dword) &&
+	    dword != ~0U)
+		caps->pri_max = dword;
+}
 
 static void rg_endpoint_hold(struct rg_endpoint_hold *hold, struct pci_dev *pdev)
 	__acquires(RCU) __acquires(&hold->ep->lock)
@@ -42,6 +63,9 @@ static void rg_endpoint_hold(struct rg_endpoint_hold *hold, struct pci_dev *pdev
 	state = rg_registry_find(pdev);
 	hold->ep = state ? &state->ep : &rg_endpoint_gone;
 	raw_spin_lock_irqsave(&hold->ep->lock, hold->flags);
+	hold->caps = hold->ep->caps;
+	if (!state)
+		rg_endpoint_read_caps(&hold->caps, pdev);
 }
 
 static void rg_endpoint_let_go(struct rg_endpoint_hold *hold)
@@ -152,7 +176,7 @@ static void rg_endpoint_disable_ats(struct pci_dev *pdev)
 	rg_endpoint_let_go(&hold);
 }
 
-/* A VF's page size must be its PF's; the kernel checks that since 7.x only. */
+/* Of a VF it writes nothing: that is left to the kernel's own. */
 static int rg_endpoint_prepare_ats(struct pci_dev *pdev, int ps)
 {
 	struct rg_endpoint_hold hold;
@@ -160,7 +184,7 @@ static int rg_endpoint_prepare_ats(struct pci_dev *pdev, int ps)
 
 	rg_endpoint_hold(&hold, pdev);
 	rc = rg_endpoint_check_ats(pdev, ps);
-	if (!rc && !pdev->is_virtfn) {
+	if (!rc) {
 		pdev->ats_stu = ps;
 		if (rg_endpoint_passes(&hold))
 			rg_endpoint_write_ats(pdev, false);
@@ -186,7 +210,7 @@ static u16 rg_endpoint_ats_cap(struct pci_dev *pdev)
 	u16 cap;
 
 	rg_endpoint_hold(&hold, pdev);
-	cap = hold.ep->ats_cap;
+	cap = hold.caps.ats;
 	rg_endpoint_let_go(&hold);
 	return cap;
 }
@@ -224,7 +248,7 @@ static int rg_endpoint_enable_pri(struct pci_dev *pdev, u32 reqs)
 	} else if (!pdev->pri_cap) {
 		rc = -EINVAL;
 	} else {
-		pdev->pri_reqs_alloc = min(reqs, hold.ep->pri_max);
+		pdev->pri_reqs_alloc = min(reqs, hold.caps.pri_max);
 		pdev->pri_enabled = 1;
 		if (rg_endpoint_passes(&hold))
 			rg_endpoint_write_pri(pdev);
@@ -292,17 +316,18 @@ static bool rg_endpoint_pasid_path(struct pci_dev *pdev)
 static int rg_endpoint_enable_pasid(struct pci_dev *pdev, int features)
 {
 	struct rg_endpoint_hold hold;
+	bool path = rg_endpoint_pasid_path(pdev);
 	u16 supported;
 	int rc = 0;
 
 	if (pdev->is_virtfn)
 		return pci_physfn(pdev)->pasid_enabled ? 0 : -EINVAL;
 	rg_endpoint_hold(&hold, pdev);
-	supported = hold.ep->pasid_cap & (PCI_PASID_CAP_EXEC | PCI_PASID_CAP_PRIV);
+	supported = hold.caps.pasid & (PCI_PASID_CAP_EXEC | PCI_PASID_CAP_PRIV);
 	if (WARN_ON(pdev->pasid_enabled)) {
 		rc = -EBUSY;
-	} else if (!pdev->pasid_cap || (supported & features) != features ||
-		   !rg_endpoint_pasid_path(pdev)) {
+	} else if (!pdev->pasid_cap || !path ||
+		   (supported & features) != features) {
 		rc = -EINVAL;
 	} else {
 		pdev->pasid_features = features;
@@ -350,7 +375,7 @@ static int rg_endpoint_pasid_cap(struct pci_dev *pdev)
 	if (!pdev->pasid_cap)
 		return -EINVAL;
 	rg_endpoint_hold(&hold, pdev);
-	cap = hold.ep->pasid_cap;
+	cap = hold.caps.pasid;
 	rg_endpoint_let_go(&hold);
 	return cap;
 }
@@ -401,23 +426,38 @@ static notrace void *rg_divert_##name(struct ftrace_regs *fregs,		\
 
 RG_ENDPOINT_DIVERT(enable_ats)
 RG_ENDPOINT_DIVERT(disable_ats)
-RG_ENDPOINT_DIVERT(prepare_ats)
 RG_ENDPOINT_DIVERT(restore_ats)
 RG_ENDPOINT_DIVERT(ats_queue_depth)
 RG_ENDPOINT_DIVERT(ats_page_aligned)
 RG_ENDPOINT_DIVERT(enable_pri)
 RG_ENDPOINT_DIVERT(disable_pri)
 RG_ENDPOINT_DIVERT(reset_pri)
-RG_ENDPOINT_DIVERT(restore_pri)
 RG_ENDPOINT_DIVERT(enable_pasid)
 RG_ENDPOINT_DIVERT(disable_pasid)
 RG_ENDPOINT_DIVERT_PF(pasid_features)
 RG_ENDPOINT_DIVERT_PF(max_pasids)
 
+static notrace void *rg_divert_prepare_ats(struct ftrace_regs *fregs,
+					   unsigned long parent_ip)
+{
+	struct pci_dev *pdev = (void *)rg_compat_arg(fregs, 0);
+
+	return !pdev->is_virtfn && rg_endpoint_is_closed(pdev) ?
+		rg_endpoint_prepare_ats : NULL;
+}
+
 /*
- * Also outside a window: a caller that nobody brackets restores after the gate
- * opened, with ATS on, and must not write the value that is there already.
+ * These also outside a window: a caller that nobody brackets restores after the
+ * gate opened, with ATS and PRI on, and must not write what is there already.
  */
+static notrace void *rg_divert_restore_pri(struct ftrace_regs *fregs,
+					   unsigned long parent_ip)
+{
+	struct pci_dev *pdev = (void *)rg_compat_arg(fregs, 0);
+
+	return rg_registry_find(pdev) ? rg_endpoint_restore_pri : NULL;
+}
+
 static notrace void *rg_divert_restore_pasid(struct ftrace_regs *fregs,
 					     unsigned long parent_ip)
 {
@@ -470,7 +510,7 @@ void rg_endpoint_remove(void)
 }
 
 /**
- * rg_endpoint_adopt - read what a function in reset could not tell
+ * rg_endpoint_adopt - a new function's endpoint valve, open
  * @ep: zeroed
  * @pdev: the function
  *
@@ -479,27 +519,24 @@ void rg_endpoint_remove(void)
 void rg_endpoint_adopt(struct rg_endpoint *ep, struct pci_dev *pdev)
 {
 	raw_spin_lock_init(&ep->lock);
-	if (pdev->ats_cap)
-		pci_read_config_word(pdev, pdev->ats_cap + PCI_ATS_CAP, &ep->ats_cap);
-	if (pdev->pasid_cap)
-		pci_read_config_word(pdev, pdev->pasid_cap + PCI_PASID_CAP,
-				     &ep->pasid_cap);
-	if (pdev->pri_cap)
-		pci_read_config_dword(pdev, pdev->pri_cap + PCI_PRI_MAX_REQ,
-				      &ep->pri_max);
+	rg_endpoint_read_caps(&ep->caps, pdev);
 }
 
 /**
  * rg_endpoint_close - withhold control writes from here on
  * @ep: of the function
+ * @pdev: the function
+ *
+ * Reads its capabilities again: it may have been asleep when it appeared.
  *
  * Context: Process context, under the group mutex.
  */
-void rg_endpoint_close(struct rg_endpoint *ep)
+void rg_endpoint_close(struct rg_endpoint *ep, struct pci_dev *pdev)
 {
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&ep->lock, flags);
+	rg_endpoint_read_caps(&ep->caps, pdev);
 	WRITE_ONCE(ep->closed, true);
 	raw_spin_unlock_irqrestore(&ep->lock, flags);
 }

@@ -34,6 +34,8 @@ struct rg_err_table {
 static LIST_HEAD(rg_err_tables);
 static LIST_HEAD(rg_err_retired);
 static DEFINE_SPINLOCK(rg_err_retired_lock);
+/* Under the registry's mutex. */
+static bool rg_err_stopping;
 
 /*
  * The driver's own table. The device lock is held: the driver, and so its
@@ -95,10 +97,12 @@ static struct rg_err_table *rg_err_handlers_table(struct pci_driver *driver)
 
 static void rg_err_handlers_interpose(struct pci_dev *pdev)
 {
-	struct pci_driver *driver = to_pci_driver(pdev->dev.driver);
+	/* Once: to_pci_driver() may evaluate its argument twice. */
+	struct device_driver *bound = READ_ONCE(pdev->dev.driver);
+	struct pci_driver *driver = bound ? to_pci_driver(bound) : NULL;
 	struct rg_err_table *table;
 
-	if (!driver || rg_err_handlers_table(driver))
+	if (!driver || rg_err_stopping || rg_err_handlers_table(driver))
 		return;
 	table = kzalloc(sizeof(*table), GFP_KERNEL);
 	if (!table) {
@@ -204,16 +208,27 @@ void rg_err_handlers_notify(struct pci_dev *pdev, unsigned long action,
 }
 
 /**
- * rg_err_handlers_exit - give every driver its own table back
+ * rg_err_handlers_stop - give every driver its own table back
  *
- * Context: Process context, at unload; the registry's notifier is gone.
+ * Context: Process context, at unload, under the registry's mutex; the
+ * registry's notifier is still there: no driver has gone unnoticed.
  */
-void rg_err_handlers_exit(void)
+void rg_err_handlers_stop(void)
 {
 	struct rg_err_table *table, *next;
 
+	rg_err_stopping = true;
 	list_for_each_entry_safe(table, next, &rg_err_tables, node)
 		rg_err_handlers_retire(table);
+}
+
+/**
+ * rg_err_handlers_exit - wait until nobody uses a table of ours
+ *
+ * Context: Process context, at unload, after rg_registry_stop().
+ */
+void rg_err_handlers_exit(void)
+{
 	cancel_work_sync(&rg_err_reap_work);
 	rg_err_handlers_reap(&rg_err_reap_work);
 }

@@ -7,6 +7,7 @@
 
 struct rg_state;
 
+void rg_err_handlers_stop(void);
 void rg_err_handlers_exit(void);
 void rg_err_handlers_notify(struct pci_dev *pdev, unsigned long action,
 			    struct rg_state *state);

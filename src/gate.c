@@ -49,8 +49,16 @@ static const char *const rg_gate_steps[] = {
 	"the IOMMU group is busy",
 };
 
-/* dev->iommu_group is public, the mutex in it is not. */
-static struct mutex *rg_gate_group_mutex(struct rg_state *state)
+/**
+ * rg_gate_group_mutex - the mutex of a function's IOMMU group
+ * @state: the function's state
+ *
+ * dev->iommu_group is public, the mutex in it is not.
+ *
+ * Context: Any.
+ * Return: the mutex.
+ */
+struct mutex *rg_gate_group_mutex(const struct rg_state *state)
 {
 	return rg_member(state->group, RG_M_GROUP_MUTEX, struct mutex);
 }
@@ -67,47 +75,6 @@ static int rg_gate_lock_group(struct rg_state *state, unsigned long deadline)
 	return 0;
 }
 
-/* Under the group mutex. Shared requester IDs wait for their last sharer. */
-static void rg_gate_block(struct rg_state *state)
-{
-	struct rg_rid *rid;
-	int i;
-
-	for (i = 0; i < state->nr_rids; i++) {
-		rid = state->rids[i];
-		if (++rid->closed < rid->users)
-			continue;
-		state->be->block(rid);
-		rid->blocked = true;
-	}
-	/*
-	 * The IOMMU refuses the function's DMA and has forgotten the old
-	 * entry: whatever the ATC holds, a freed page is out of its reach once
-	 * the reset empties it. Pairs with READ_ONCE() in the back end's
-	 * filter; the fence after it makes sure.
-	 */
-	for (i = 0; i < state->nr_rids; i++)
-		if (state->rids[i]->blocked)
-			WRITE_ONCE(state->rids[i]->filtered, true);
-}
-
-/* Under the group mutex. Shared requester IDs open with their first sharer. */
-static void rg_gate_unblock(struct rg_state *state)
-{
-	struct rg_rid *rid;
-	int i;
-
-	for (i = 0; i < state->nr_rids; i++) {
-		rid = state->rids[i];
-		if (rid->blocked) {
-			state->be->unblock(rid);
-			rid->blocked = false;
-		}
-		rid->closed--;
-		WRITE_ONCE(rid->filtered, false);
-	}
-}
-
 static void rg_gate_give_up(struct rg_state *state, int step, int error)
 {
 	state->last_error = error;
@@ -117,61 +84,90 @@ static void rg_gate_give_up(struct rg_state *state, int step, int error)
 		 jiffies_to_msecs(RG_CLOSE_DEADLINE), rg_gate_steps[step], error);
 }
 
+/* A closed gate keeps the module and the valve; so does a muted open one. */
+static int rg_gate_hold(struct rg_state *state, unsigned long deadline)
+{
+	int rc;
+
+	if (state->muted)
+		return 0;
+	/* Unloading has begun: the reset runs as it will run without us. */
+	if (!try_module_get(THIS_MODULE))
+		return -ESHUTDOWN;
+	rc = rg_valve_get(state->be->valve, deadline);
+	if (rc)
+		module_put(THIS_MODULE);
+	return rc;
+}
+
+static void rg_gate_release(struct rg_state *state)
+{
+	if (state->muted)
+		return;
+	rg_valve_put(state->be->valve);
+	module_put(THIS_MODULE);
+}
+
 /* Steps 1 to 3: on return the group mutex is held, or nothing is. */
 static int rg_gate_secure(struct rg_state *state)
 {
 	unsigned long deadline = jiffies + RG_CLOSE_DEADLINE;
 	int step = 0, rc;
 
-	rc = rg_valve_get(state->be->valve, deadline);
+	rc = rg_gate_hold(state, deadline);
+	if (rc == -ESHUTDOWN)
+		return rc;
 	if (rc)
 		goto out_give_up;
 	step = 1;
 	rc = rg_fence_wait(&state->fence, deadline);
 	if (rc)
-		goto out_valve;
+		goto out_release;
 	step = 2;
 	rc = rg_gate_lock_group(state, deadline);
 	if (rc)
-		goto out_valve;
+		goto out_release;
 	return 0;
 
-out_valve:
-	rg_valve_put(state->be->valve);
+out_release:
+	rg_gate_release(state);
 out_give_up:
 	rg_gate_give_up(state, step, rc);
 	return rc;
 }
 
+/* Closed all the same: only what began earlier may still go out. */
+static void rg_gate_late_fence(struct rg_state *state)
+{
+	state->last_error = -ETIMEDOUT;
+	atomic64_inc(&rg_gate_nr_late);
+	pci_warn(state->pdev,
+		 "closed late: expected the invalidations that began before to end within %u ms, found one that does not; the reset goes on\n",
+		 jiffies_to_msecs(RG_CLOSE_DEADLINE));
+}
+
 static void rg_gate_close(struct rg_state *state, enum rg_reason why)
 {
-	/* Unloading has begun: the reset runs as it will run without us. */
-	if (!try_module_get(THIS_MODULE))
+	/*
+	 * PCIe r6.0 sec. 6.6.2: transactions should have ended before. The
+	 * kernel's own wait for them then finds nothing left to wait for. A
+	 * function that does not answer has none that could be seen.
+	 */
+	if (rg_endpoint_answers(state->pdev))
+		pci_wait_for_pending_transaction(state->pdev);
+	if (rg_gate_secure(state))
 		return;
-	if (rg_gate_secure(state)) {
-		module_put(THIS_MODULE);
-		return;
-	}
-	if (state->dead) {
-		mutex_unlock(rg_gate_group_mutex(state));
-		rg_valve_put(state->be->valve);
-		module_put(THIS_MODULE);
-		return;
-	}
-	rg_gate_block(state);
-	rg_endpoint_close(&state->ep);
+	rg_endpoint_close(&state->ep, state->pdev);
+	rg_rids_block(state);
+	rg_rids_filter(state);
 	mutex_unlock(rg_gate_group_mutex(state));
 
-	if (rg_fence_wait(&state->fence, jiffies + RG_CLOSE_DEADLINE)) {
-		/* Closed all the same: only what began earlier may still go out. */
-		state->last_error = -ETIMEDOUT;
-		atomic64_inc(&rg_gate_nr_late);
-		pci_warn(state->pdev,
-			 "closed late: expected the invalidations that began before to end within %u ms, found one that does not; the reset goes on\n",
-			 jiffies_to_msecs(RG_CLOSE_DEADLINE));
-	}
+	if (rg_fence_wait(&state->fence, jiffies + RG_CLOSE_DEADLINE))
+		rg_gate_late_fence(state);
 	rg_endpoint_ats_off(state->pdev);
 
+	state->muted = false;
+	state->ungated = false;
 	WRITE_ONCE(state->phase, RG_CLOSED);
 	state->reason = why;
 	state->windows++;
@@ -180,41 +176,30 @@ static void rg_gate_close(struct rg_state *state, enum rg_reason why)
 	rg_events_post(state, RG_EVENT_CLOSED);
 }
 
-static void rg_gate_release(struct rg_state *state)
-{
-	rg_valve_put(state->be->valve);
-	module_put(THIS_MODULE);
-}
-
 static void rg_gate_open(struct rg_state *state, bool answers)
 {
 	struct mutex *mutex = rg_gate_group_mutex(state);
 
 	mutex_lock(mutex);
-	if (state->dead) {
-		mutex_unlock(mutex);
-		return;
-	}
 	if (answers)
 		rg_endpoint_controls(&state->ep, state->pdev);
-	rg_gate_unblock(state);
+	/* Silent: ATS stays off, whatever its driver believes. */
+	rg_rids_unblock(state, !answers);
 	rg_endpoint_open(&state->ep, state->pdev, answers);
 	mutex_unlock(mutex);
 
 	WRITE_ONCE(state->phase, RG_OPEN);
-	state->prepared = false;
 	state->last_window_us = ktime_us_delta(ktime_get(), state->closed_at);
 	trace_open(state->pdev, state->last_window_us);
 	rg_events_post(state, RG_EVENT_OPENED);
+	state->muted = !answers;
 	rg_gate_release(state);
 }
 
 static void rg_gate_park(struct rg_state *state, enum rg_reason why)
 {
 	WRITE_ONCE(state->phase, RG_PARKED);
-	state->prepared = false;
 	state->reason = why;
-	state->last_error = -EIO;
 	trace_park(state->pdev, why);
 	pci_err(state->pdev,
 		"parked: expected an answer to config reads after the reset, found none; the IOMMU blocks its DMA; reset it again, or write open to its resetgate/state\n");
@@ -226,23 +211,34 @@ static void rg_gate_end(struct rg_state *state)
 {
 	bool answers = rg_endpoint_answers(state->pdev);
 
+	if (!answers)
+		state->last_error = -EIO;
 	if (!answers && !rg_param_open_silent()) {
 		rg_gate_park(state, RG_WHY_SILENT);
 		return;
 	}
-	if (answers)
-		state->last_error = 0;
+	if (!answers)
+		pci_warn(state->pdev,
+			 "opened without ATS: expected an answer to config reads after the reset, found none, and on_failed_reset=open; reset it again\n");
 	rg_gate_open(state, answers);
 }
 
-/* With state->lock held: no reset and no caller that will restore is left. */
+/* With state->lock held: no reset runs, nobody will restore and tell. */
 static void rg_gate_settle(struct rg_state *state)
 {
-	if (state->phase != RG_CLOSED || state->depth)
-		return;
-	if (state->brackets || state->prepared)
-		return;
-	rg_gate_end(state);
+	if (state->phase == RG_CLOSED && !state->depth && !state->prepared &&
+	    !state->closer && !state->dead)
+		rg_gate_end(state);
+}
+
+static bool rg_gate_in_bracket(const struct rg_state *state)
+{
+	const struct rg_bracket *bracket;
+
+	list_for_each_entry(bracket, &state->brackets, node)
+		if (bracket->task == current)
+			return true;
+	return false;
 }
 
 /**
@@ -277,13 +273,18 @@ notrace bool rg_gate_takes_part(const struct rg_state *state)
 void rg_gate_enter(struct rg_state *state, enum rg_reason why)
 {
 	mutex_lock(&state->lock);
-	if (state->depth++ == 0) {
-		state->takes_part = rg_gate_takes_part(state);
+	if (state->depth == 0) {
+		/* Upstream's gate, where there is one, asks for it in the reset. */
+		WRITE_ONCE(state->ungated, state->phase == RG_OPEN &&
+			   !rg_gate_takes_part(state));
 		if (state->phase == RG_PARKED)
 			WRITE_ONCE(state->phase, RG_CLOSED);
-		else if (state->phase == RG_OPEN && state->takes_part)
+		else if (state->phase == RG_OPEN && !state->ungated && !state->dead)
 			rg_gate_close(state, why);
+		if (state->phase == RG_OPEN)
+			WRITE_ONCE(state->ungated, true);
 	}
+	WRITE_ONCE(state->depth, state->depth + 1);
 	mutex_unlock(&state->lock);
 }
 
@@ -291,8 +292,8 @@ void rg_gate_enter(struct rg_state *state, enum rg_reason why)
  * rg_gate_leave - a reset of a function ended
  * @state: the function's state
  *
- * Opens the gate if it was the outermost and nobody restores config space
- * after it.
+ * Opens the gate if it was the outermost and its caller does not restore config
+ * space after it.
  *
  * Context: Process context, sleeps.
  */
@@ -300,7 +301,9 @@ void rg_gate_leave(struct rg_state *state)
 {
 	mutex_lock(&state->lock);
 	if (!WARN_ON_ONCE(!state->depth))
-		state->depth--;
+		WRITE_ONCE(state->depth, state->depth - 1);
+	if (!state->depth && rg_gate_in_bracket(state))
+		state->closer = current;
 	rg_gate_settle(state);
 	mutex_unlock(&state->lock);
 }
@@ -308,31 +311,36 @@ void rg_gate_leave(struct rg_state *state)
 /**
  * rg_gate_bracket - a caller saves config space, resets, and restores it
  * @state: the function's state
+ * @bracket: on the caller's stack, until rg_gate_unbracket()
  *
  * Context: Process context, sleeps.
  */
-void rg_gate_bracket(struct rg_state *state)
+void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket)
 {
+	bracket->task = current;
 	mutex_lock(&state->lock);
-	state->brackets++;
+	list_add(&bracket->node, &state->brackets);
 	mutex_unlock(&state->lock);
 }
 
 /**
  * rg_gate_unbracket - the caller of rg_gate_bracket() has restored it
  * @state: the function's state
+ * @bracket: the same
  *
  * Opens the gate of a function that no driver is bound to.
  *
  * Context: Process context, sleeps.
  */
-void rg_gate_unbracket(struct rg_state *state)
+void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket)
 {
 	mutex_lock(&state->lock);
-	state->brackets--;
-	/* Whatever the driver was told, it was told under the same caller. */
-	if (!state->brackets)
-		state->prepared = false;
+	list_del(&bracket->node);
+	if (state->closer == current)
+		state->closer = NULL;
+	/* Whatever this task told the driver, it has told it all. */
+	if (state->prepared == current)
+		state->prepared = NULL;
 	rg_gate_settle(state);
 	mutex_unlock(&state->lock);
 }
@@ -348,7 +356,7 @@ void rg_gate_unbracket(struct rg_state *state)
 void rg_gate_prepared(struct rg_state *state)
 {
 	mutex_lock(&state->lock);
-	state->prepared = true;
+	state->prepared = current;
 	mutex_unlock(&state->lock);
 }
 
@@ -363,9 +371,9 @@ void rg_gate_prepared(struct rg_state *state)
 void rg_gate_restored(struct rg_state *state)
 {
 	mutex_lock(&state->lock);
-	state->prepared = false;
-	if (state->phase == RG_CLOSED && !state->depth)
-		rg_gate_end(state);
+	state->prepared = NULL;
+	state->closer = NULL;
+	rg_gate_settle(state);
 	mutex_unlock(&state->lock);
 }
 
@@ -382,9 +390,9 @@ int rg_gate_reopen(struct rg_state *state)
 	int rc = 0;
 
 	mutex_lock(&state->lock);
-	if (state->phase == RG_CLOSED)
+	if (state->phase == RG_CLOSED || state->depth)
 		rc = -EBUSY;
-	else if (state->phase == RG_OPEN || state->dead)
+	else if (state->phase == RG_OPEN)
 		rc = -EINVAL;
 	else
 		rg_gate_end(state);
@@ -395,35 +403,20 @@ int rg_gate_reopen(struct rg_state *state)
 }
 
 /**
- * rg_gate_die - the function is being removed
- * @state: the function's state
- *
- * From here on the driver's private data is not touched. The driver tears the
- * shadow down, the hardware stays blocked.
- *
- * Context: Process context, sleeps.
- */
-void rg_gate_die(struct rg_state *state)
-{
-	struct mutex *mutex = rg_gate_group_mutex(state);
-
-	mutex_lock(&state->lock);
-	mutex_lock(mutex);
-	state->dead = true;
-	mutex_unlock(mutex);
-	mutex_unlock(&state->lock);
-}
-
-/**
  * rg_gate_bury - the removed function's window ends with it
  * @state: the function's state, out of every look-up
  *
- * Context: Process context, sleeps.
+ * The driver has torn the shadow down; the hardware stays blocked until it sets
+ * an entry up for a function that comes after.
+ *
+ * Context: Process context, sleeps; the IOMMU core has released the device.
  */
 void rg_gate_bury(struct rg_state *state)
 {
 	mutex_lock(&state->lock);
-	if (state->phase != RG_OPEN) {
+	state->dead = true;
+	if (state->phase != RG_OPEN || state->muted) {
+		state->muted = false;
 		WRITE_ONCE(state->phase, RG_OPEN);
 		rg_gate_release(state);
 	}
@@ -439,6 +432,7 @@ void rg_gate_bury(struct rg_state *state)
 void rg_gate_init(struct rg_state *state)
 {
 	mutex_init(&state->lock);
+	INIT_LIST_HEAD(&state->brackets);
 	atomic_set(&state->native, 0);
 	rg_fence_init(&state->fence);
 	rg_events_init(state);

@@ -9,6 +9,7 @@
 #include <linux/workqueue.h>
 
 #include "endpoint.h"
+#include "rids.h"
 #include "valve.h"
 
 struct rg_backend;
@@ -36,38 +37,20 @@ enum rg_reason {
 
 /* Requester IDs of one function: its own and its DMA aliases. */
 #define RG_MAX_RIDS 8
-/* Longs a back end may keep for each requester ID. */
-#define RG_RID_PRIV 12
-
-/**
- * struct rg_rid - one requester ID, shared by all functions that emit it
- * @node: in the RCU hash of requester IDs
- * @rcu: for its release
- * @key: PCI segment << 16 | bus << 8 | devfn
- * @users: functions that emit it; under the registry's mutex
- * @closed: those of them that are closed; under the group mutex (functions
- *	that share a requester ID share a group)
- * @blocked: the IOMMU refuses its DMA; under the group mutex
- * @filtered: ATC invalidations for it are dropped; read by the valve's handler
- * @recorded: accesses that went to the shadow entry
- * @dropped: ATC invalidations that did not go out
- * @priv: the back end's own: live entry, shadow entry
- */
-struct rg_rid {
-	struct hlist_node node;
-	struct rcu_head rcu;
-	u32 key;
-	int users;
-	int closed;
-	bool blocked;
-	bool filtered;
-	atomic64_t recorded;
-	atomic64_t dropped;
-	unsigned long priv[RG_RID_PRIV];
-};
 
 /* Events wait here for the worker: a window must not allocate. */
 #define RG_EVENTS 4
+
+/**
+ * struct rg_bracket - a caller that saves config space, resets and restores it
+ * @node: in the state's list; under its lock
+ * @task: the caller. Others may be on their way into one of their own, behind a
+ *	lock that only opening this window lets go: theirs do not count
+ */
+struct rg_bracket {
+	struct list_head node;
+	struct task_struct *task;
+};
 
 /**
  * struct rg_state - the gate of one PCI function
@@ -77,14 +60,17 @@ struct rg_rid {
  * @pdev: the function; referenced
  * @group: its IOMMU group; referenced
  * @be: the back end of its IOMMU
- * @lock: phase, depth, brackets, prepared, takes_part; held over close and open
+ * @lock: phase, depth, brackets and what follows; held over close and open
  * @phase: open, closed or parked
  * @mode: the administrator's choice
  * @depth: resets that are running, nested ones counted
  * @brackets: callers between their save and their restore
- * @prepared: its driver's reset_prepare() ran, reset_done() is due
- * @takes_part: decided once at close and kept for the window
- * @dead: removed; the driver's private data must not be touched
+ * @closer: the caller in whose bracket the last reset ended
+ * @prepared: the task that told the driver of a reset and owes it a reset_done()
+ * @ungated: a reset is running that does not close the gate; decided once
+ * @dead: removed; it is not closed any more
+ * @muted: open, but silent: its ATC invalidations are still dropped
+ * @counted: it is counted in its requester IDs' closed; under the group mutex
  * @shown: it is in sysfs
  * @native: upstream's prepare calls that were redirected to nothing
  * @rids: its requester IDs, its own first
@@ -96,6 +82,7 @@ struct rg_rid {
  * @closed_at: when it closed last
  * @last_window_us: how long the last window was, in microseconds
  * @last_error: of the last close or open that did not do all it should
+ * @free_work: frees it, once its fence is idle
  * @event_work: tells user space
  * @event_lock: @events and @nr_events
  * @events: what is to be told, oldest first
@@ -113,10 +100,13 @@ struct rg_state {
 	enum rg_phase phase;
 	enum rg_mode mode;
 	int depth;
-	int brackets;
-	bool prepared;
-	bool takes_part;
+	struct list_head brackets;
+	struct task_struct *closer;
+	struct task_struct *prepared;
+	bool ungated;
 	bool dead;
+	bool muted;
+	bool counted;
 	bool shown;
 	atomic_t native;
 
@@ -131,6 +121,7 @@ struct rg_state {
 	u64 last_window_us;
 	int last_error;
 
+	struct work_struct free_work;
 	struct work_struct event_work;
 	spinlock_t event_lock;
 	u8 events[RG_EVENTS];
@@ -140,13 +131,13 @@ struct rg_state {
 void rg_gate_init(struct rg_state *state);
 void rg_gate_enter(struct rg_state *state, enum rg_reason why);
 void rg_gate_leave(struct rg_state *state);
-void rg_gate_bracket(struct rg_state *state);
-void rg_gate_unbracket(struct rg_state *state);
+void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket);
+void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket);
 void rg_gate_prepared(struct rg_state *state);
 void rg_gate_restored(struct rg_state *state);
 int rg_gate_reopen(struct rg_state *state);
-void rg_gate_die(struct rg_state *state);
 void rg_gate_bury(struct rg_state *state);
+struct mutex *rg_gate_group_mutex(const struct rg_state *state);
 bool rg_gate_takes_part(const struct rg_state *state);
 u64 rg_gate_timeouts(void);
 u64 rg_gate_late(void);

@@ -4,6 +4,7 @@
  * change, but the IOMMU hardware does not see it until the reset is done.
  *
  * Load, in order; unload goes backwards:
+ *   status    what people see
  *   resolve   every target of the table, against the kernel's own BTF
  *   self-test the patch engine on a function of our own
  *   back ends their table valves; the invalidation valves stay unarmed
@@ -64,11 +65,8 @@ static int rg_main_arm(void)
 	if (rc)
 		return rc;
 	rc = rg_backends_init();
-	if (rc) {
-		pr_err("no IOMMU of this machine can be gated (%d): expected Intel VT-d in use (intel_iommu=on); see /sys/class/iommu\n",
-		       rc);
+	if (rc)
 		goto out_valves;
-	}
 	rc = rg_endpoint_install();
 	if (rc)
 		goto out_backends;
@@ -114,21 +112,22 @@ static int __init rg_main_init(void)
 		rc = rg_main_check_kernel(tested);
 		if (rc)
 			return rc;
-		rc = rg_main_arm();
-		if (rc)
-			return rc;
 	}
+	/* First, for nothing can be taken back once a gate may be closed. */
 	rc = rg_status_init(tested);
-	if (rc && !rg_param_disarm())
-		rg_main_disarm();
+	if (rc || rg_param_disarm())
+		return rc;
+	rc = rg_main_arm();
+	if (rc)
+		rg_status_exit();
 	return rc;
 }
 
 static void __exit rg_main_exit(void)
 {
-	rg_status_exit();
 	if (!rg_param_disarm())
 		rg_main_disarm();
+	rg_status_exit();
 }
 
 module_init(rg_main_init);

@@ -478,6 +478,8 @@ ssize_t rg_patch_show(char *buf)
 	ssize_t len = 0;
 	int i;
 
+	if (!rg_state_of[RG_T_FTRACE_LOCATION].addr)
+		return sysfs_emit(buf, "nothing was looked up\n");
 	for (i = 0; i < RG_NR_TARGETS; i++) {
 		t = &rg_targets[i];
 		st = &rg_state_of[i];

@@ -14,19 +14,13 @@
 #include "backend.h"
 #include "err_handlers.h"
 #include "events.h"
-#include "patch.h"
 #include "registry.h"
+#include "reset_path.h"
 #include "status.h"
 
-typedef int rg_each_alias_fn(struct pci_dev *pdev,
-			     int (*fn)(struct pci_dev *pdev, u16 alias, void *data),
-			     void *data);
-
-DEFINE_STATIC_CALL_NULL(rg_sc_each_alias, rg_each_alias_fn);
-
 static DEFINE_HASHTABLE(rg_states, 8);
-static DEFINE_HASHTABLE(rg_rids, 8);
 static DEFINE_MUTEX(rg_registry_mutex);
+static struct workqueue_struct *rg_registry_queue;
 
 /**
  * rg_registry_find - the state of a function
@@ -64,103 +58,11 @@ struct rg_state *rg_registry_get(const struct pci_dev *pdev)
 	return state;
 }
 
-/**
- * rg_registry_rid - a requester ID that some state has
- * @key: segment << 16 | requester ID
- *
- * Context: Preemption off or rcu_read_lock() held; called from handlers.
- * Return: it, valid as long as that lasts, or NULL.
- */
-notrace struct rg_rid *rg_registry_rid(u32 key)
+/* A fence that timed out may take as long as the queue that it waits for. */
+static void rg_registry_free(struct work_struct *work)
 {
-	struct rg_rid *rid;
+	struct rg_state *state = container_of(work, struct rg_state, free_work);
 
-	hash_for_each_possible_rcu_notrace(rg_rids, rid, node, key)
-		if (rid->key == key)
-			return rid;
-	return NULL;
-}
-
-/* Under the registry's mutex: nobody else adds or drops one. */
-static struct rg_rid *rg_registry_share(u32 key)
-{
-	struct rg_rid *rid;
-
-	hash_for_each_possible(rg_rids, rid, node, key)
-		if (rid->key == key)
-			return rid;
-	return NULL;
-}
-
-static int rg_registry_add_rid(struct rg_state *state, u32 key)
-{
-	struct rg_rid *rid = rg_registry_share(key);
-	int i, rc;
-
-	for (i = 0; i < state->nr_rids; i++)
-		if (state->rids[i]->key == key)
-			return 0;
-	if (state->nr_rids == RG_MAX_RIDS)
-		return -E2BIG;
-	if (!rid) {
-		rid = kzalloc(sizeof(*rid), GFP_KERNEL);
-		if (!rid)
-			return -ENOMEM;
-		rid->key = key;
-		rc = state->be->adopt(rid, state->pdev);
-		if (rc) {
-			kfree(rid);
-			return rc;
-		}
-		hash_add_rcu(rg_rids, &rid->node, key);
-	}
-	rid->users++;
-	state->rids[state->nr_rids++] = rid;
-	return 0;
-}
-
-static int rg_registry_add_alias(struct pci_dev *pdev, u16 alias, void *data)
-{
-	struct rg_state *state = data;
-
-	return rg_registry_add_rid(state, (state->rids[0]->key & ~0xffffU) | alias);
-}
-
-static void rg_registry_drop_rids(struct rg_state *state)
-{
-	struct rg_rid *rid;
-	int i;
-
-	for (i = 0; i < state->nr_rids; i++) {
-		rid = state->rids[i];
-		if (--rid->users)
-			continue;
-		hash_del_rcu(&rid->node);
-		/*
-		 * Handlers look it up under RCU, and a replacement that got the
-		 * shadow entry uses it under the IOMMU driver's lock, which a
-		 * grace period outlasts, too.
-		 */
-		kfree_rcu(rid, rcu);
-	}
-	state->nr_rids = 0;
-}
-
-static int rg_registry_add_rids(struct rg_state *state)
-{
-	int rc;
-
-	rc = rg_registry_add_rid(state, state->be->key(state->pdev));
-	if (!rc)
-		rc = static_call(rg_sc_each_alias)(state->pdev,
-						   rg_registry_add_alias, state);
-	if (rc)
-		rg_registry_drop_rids(state);
-	return rc;
-}
-
-static void rg_registry_free(struct rg_state *state)
-{
 	rg_events_finish(state);
 	rg_fence_finish(&state->fence);
 	iommu_group_put(state->group);
@@ -172,12 +74,12 @@ static void rg_registry_free(struct rg_state *state)
  * rg_registry_put - let go of a state
  * @state: one that rg_registry_get() gave; may be NULL
  *
- * Context: Process context, sleeps.
+ * Context: Process context.
  */
 void rg_registry_put(struct rg_state *state)
 {
 	if (state && refcount_dec_and_test(&state->refs))
-		rg_registry_free(state);
+		queue_work(rg_registry_queue, &state->free_work);
 }
 
 static struct rg_state *rg_registry_new(struct pci_dev *pdev,
@@ -194,6 +96,7 @@ static struct rg_state *rg_registry_new(struct pci_dev *pdev,
 		return NULL;
 	}
 	refcount_set(&state->refs, 1);
+	INIT_WORK(&state->free_work, rg_registry_free);
 	state->pdev = pci_dev_get(pdev);
 	state->group = group;
 	state->be = be;
@@ -214,7 +117,7 @@ static void rg_registry_add(struct pci_dev *pdev)
 	state = rg_registry_new(pdev, be);
 	if (!state)
 		return;
-	rc = rg_registry_add_rids(state);
+	rc = rg_rids_adopt(state);
 	if (rc) {
 		pci_warn(pdev, "not covered: its %s entries cannot be adopted (%d); its resets run as without resetgate\n",
 			 be->name, rc);
@@ -229,7 +132,8 @@ static void rg_registry_del(struct rg_state *state)
 {
 	hash_del_rcu(&state->node);
 	rg_gate_bury(state);
-	rg_registry_drop_rids(state);
+	rg_reset_path_bury(state);
+	rg_rids_drop(state);
 	rg_registry_put(state);
 }
 
@@ -255,10 +159,8 @@ static int rg_registry_notify(struct notifier_block *nb, unsigned long action,
 		break;
 	case BUS_NOTIFY_DEL_DEVICE:
 		state = rg_registry_of(dev);
-		if (state) {
+		if (state)
 			rg_status_del(state);
-			rg_gate_die(state);
-		}
 		break;
 	case BUS_NOTIFY_REMOVED_DEVICE:
 		state = rg_registry_of(dev);
@@ -299,17 +201,22 @@ void rg_registry_each(void (*fn)(struct rg_state *state, void *data), void *data
  * rg_registry_init - adopt every function there is and all that will come
  *
  * Context: Process context, at load; the back ends are in force.
- * Return: 0 or the error of bus_register_notifier().
+ * Return: 0, -ENOMEM, or the error of bus_register_notifier().
  */
 int rg_registry_init(void)
 {
 	struct pci_dev *pdev = NULL;
 	int rc;
 
-	rg_static_call_aim(rg_sc_each_alias, RG_T_PCI_FOR_EACH_DMA_ALIAS);
+	rg_registry_queue = alloc_workqueue("resetgate_free", WQ_UNBOUND, 0);
+	if (!rg_registry_queue)
+		return -ENOMEM;
+	rg_rids_init();
 	rc = bus_register_notifier(&pci_bus_type, &rg_registry_nb);
-	if (rc)
+	if (rc) {
+		destroy_workqueue(rg_registry_queue);
 		return rc;
+	}
 	for_each_pci_dev(pdev) {
 		mutex_lock(&rg_registry_mutex);
 		if (device_is_registered(&pdev->dev)) {
@@ -350,6 +257,10 @@ bool rg_registry_has_driver(const struct device_driver *driver,
  */
 void rg_registry_stop(void)
 {
+	/* Before the notifier goes: after it nobody says that a driver goes. */
+	mutex_lock(&rg_registry_mutex);
+	rg_err_handlers_stop();
+	mutex_unlock(&rg_registry_mutex);
 	bus_unregister_notifier(&pci_bus_type, &rg_registry_nb);
 }
 
@@ -371,4 +282,5 @@ void rg_registry_exit(void)
 		rg_registry_del(state);
 	}
 	mutex_unlock(&rg_registry_mutex);
+	destroy_workqueue(rg_registry_queue);
 }

@@ -12,7 +12,6 @@ void rg_registry_exit(void);
 struct rg_state *rg_registry_find(const struct pci_dev *pdev);
 struct rg_state *rg_registry_get(const struct pci_dev *pdev);
 void rg_registry_put(struct rg_state *state);
-struct rg_rid *rg_registry_rid(u32 key);
 bool rg_registry_has_driver(const struct device_driver *driver,
 			    const struct pci_dev *except);
 void rg_registry_each(void (*fn)(struct rg_state *state, void *data), void *data);

@@ -8,9 +8,9 @@
  * pass that the wrapper leaves for its own task: a return address would not do,
  * a tail call changes it.
  *
- * On 7.0 and later, pci_dev_reset_iommu_prepare() and _done() are redirected to
- * nothing for a function that takes part: ours is the gate. They are called for
- * probes of a method, too, which must block nothing.
+ * Where upstream has a gate of its own, pci_dev_reset_iommu_prepare() and _done()
+ * are redirected to nothing for a function that takes part: ours is the gate.
+ * They are called for probes of a method, too, which must block nothing.
  */
 #include <linux/delay.h>
 #include <linux/list.h>
@@ -104,32 +104,28 @@ static void rg_reset_path_exit(void)
 static int rg_reset_path_bracket(enum rg_target_id id, struct pci_dev *pdev)
 {
 	struct rg_state *state = rg_registry_get(pdev);
+	struct rg_bracket bracket;
 	int rc;
 
 	if (state)
-		rg_gate_bracket(state);
+		rg_gate_bracket(state, &bracket);
 	rc = rg_reset_path_pass(id, pdev);
 	if (state)
-		rg_gate_unbracket(state);
+		rg_gate_unbracket(state, &bracket);
 	rg_registry_put(state);
 	rg_reset_path_exit();
 	return rc;
 }
 
-/*
- * A reset itself. PCIe r6.0 sec. 6.6.2: transactions should have ended before;
- * the kernel's own wait for them then finds nothing left to wait for.
- */
+/* A reset itself. */
 static int rg_reset_path_reset(enum rg_target_id id, struct pci_dev *pdev,
 			       enum rg_reason why)
 {
 	struct rg_state *state = rg_registry_get(pdev);
 	int rc;
 
-	if (state) {
-		pci_wait_for_pending_transaction(pdev);
+	if (state)
 		rg_gate_enter(state, why);
-	}
 	rc = rg_reset_path_pass(id, pdev);
 	if (state)
 		rg_gate_leave(state);
@@ -210,11 +206,11 @@ static notrace void *rg_divert_flr(struct ftrace_regs *fregs,
 }
 
 /*
- * Upstream's own gate stands aside. Probes are not counted in flight, so the
- * prepares that still await their done are.
+ * Upstream's own gate stands aside, while ours follows the resets. Probes are
+ * not counted in flight, so the prepares that still await their done are.
  */
 static atomic_t rg_native_pending;
-static bool rg_native_stopping;
+static bool rg_native_stands_aside;
 
 static int rg_native_prepare(struct pci_dev *pdev)
 {
@@ -225,20 +221,22 @@ static void rg_native_done(struct pci_dev *pdev)
 {
 }
 
-/*
- * Inside a reset whose gate could not be closed upstream's runs as on a stock
- * kernel; outside of any reset it is a probe.
- */
+/* Inside a reset what was decided at its start counts; outside it is a probe. */
+static notrace bool rg_native_is_ours(const struct rg_state *state)
+{
+	if (!READ_ONCE(rg_native_stands_aside))
+		return false;
+	if (READ_ONCE(state->depth) || READ_ONCE(state->phase) != RG_OPEN)
+		return !READ_ONCE(state->ungated);
+	return rg_gate_takes_part(state);
+}
+
 static notrace void *rg_divert_native_prepare(struct ftrace_regs *fregs,
 					      unsigned long parent_ip)
 {
 	struct rg_state *state = rg_registry_find((void *)rg_compat_arg(fregs, 0));
 
-	if (!state || !rg_gate_takes_part(state))
-		return NULL;
-	if (READ_ONCE(state->depth) && READ_ONCE(state->phase) == RG_OPEN)
-		return NULL;
-	if (READ_ONCE(rg_native_stopping))
+	if (!state || !rg_native_is_ours(state))
 		return NULL;
 	atomic_inc(&rg_native_pending);
 	atomic_inc(&state->native);
@@ -273,8 +271,8 @@ static const struct rg_hook rg_native_hooks[] = {
 /**
  * rg_reset_path_install - follow the resets
  *
- * Upstream's gate first: it must stand aside from the first reset on. Where it
- * cannot be told to, both gates close, and attaches get upstream's -EBUSY.
+ * Upstream's gate stands aside once ours follows. Where it cannot be told to,
+ * both gates close, and attaches get upstream's -EBUSY.
  *
  * Context: Process context, at load; everything else is in force.
  * Return: 0, or an error and nothing is installed.
@@ -292,35 +290,40 @@ int rg_reset_path_install(void)
 				 ARRAY_SIZE(rg_native_hooks));
 	rc = rg_patch_install(RG_SET_RESET, rg_reset_hooks,
 			      ARRAY_SIZE(rg_reset_hooks));
-	if (rc)
+	if (rc) {
 		rg_patch_remove(RG_SET_NATIVE);
-	return rc;
+		return rc;
+	}
+	WRITE_ONCE(rg_native_stands_aside, true);
+	return 0;
 }
 
-/* A function that went away in between leaves one pending: no wait for ever. */
-static void rg_reset_path_drain_native(void)
+/**
+ * rg_reset_path_bury - a function goes away
+ * @state: the function's state, out of every look-up
+ *
+ * Context: Process context.
+ */
+void rg_reset_path_bury(struct rg_state *state)
 {
-	int tries = 100;
-
-	WRITE_ONCE(rg_native_stopping, true);
-	synchronize_rcu();
-	while (atomic_read(&rg_native_pending) > 0 && --tries)
-		msleep(20);
+	atomic_sub(atomic_xchg(&state->native, 0), &rg_native_pending);
 }
 
 /**
  * rg_reset_path_remove - follow no reset any more
  *
- * Waits for those that run. Upstream's gate comes last, so that a done whose
- * prepare was redirected does not reach it.
+ * Upstream's gate is in charge again before ours stops to follow. Waits for the
+ * resets that run, and for the dones whose prepare was redirected.
  *
  * Context: Process context, at unload, sleeps as long as a reset takes.
  */
 void rg_reset_path_remove(void)
 {
+	WRITE_ONCE(rg_native_stands_aside, false);
 	rg_patch_remove(RG_SET_RESET);
 	wait_event(rg_reset_idle, !atomic_read(&rg_reset_inflight));
-	rg_reset_path_drain_native();
+	while (atomic_read(&rg_native_pending) > 0)
+		msleep(20);
 	rg_patch_remove(RG_SET_NATIVE);
 	/* Those that counted themselves out are past their last instruction. */
 	synchronize_rcu_tasks();

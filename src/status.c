@@ -64,10 +64,8 @@ RG_STATUS_SHOW(state, "%s", rg_phase_names[READ_ONCE(state->phase)])
 RG_STATUS_SHOW(depth, "%d", READ_ONCE(state->depth))
 RG_STATUS_SHOW(reason, "%s", rg_why_names[READ_ONCE(state->reason)])
 RG_STATUS_SHOW(windows, "%llu", READ_ONCE(state->windows))
-RG_STATUS_SHOW(recorded, "%lld",
-	       (long long)atomic64_read(&state->rids[0]->recorded))
-RG_STATUS_SHOW(dropped, "%lld",
-	       (long long)atomic64_read(&state->rids[0]->dropped))
+RG_STATUS_SHOW(recorded, "%llu", rg_rids_recorded(state))
+RG_STATUS_SHOW(dropped, "%llu", rg_rids_dropped(state))
 RG_STATUS_SHOW(last_window_us, "%llu", READ_ONCE(state->last_window_us))
 RG_STATUS_SHOW(last_error, "%d", READ_ONCE(state->last_error))
 RG_STATUS_SHOW(mode, "%s", rg_mode_names[READ_ONCE(state->mode)])

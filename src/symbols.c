@@ -59,7 +59,7 @@ int rg_symbols_init(void)
 	each = static_call(rg_sc_lookup_name)("kallsyms_on_each_match_symbol");
 	size = static_call(rg_sc_lookup_name)("kallsyms_lookup_size_offset");
 	if (!each || !size) {
-		pr_err("kallsyms_%s not found: symbols cannot be resolved; expected it in every kernel since 6.1\n",
+		pr_err("kallsyms_%s not found: expected both; symbols cannot be resolved on this kernel\n",
 		       each ? "lookup_size_offset" : "on_each_match_symbol");
 		return -EOPNOTSUPP;
 	}

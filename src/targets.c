@@ -140,6 +140,10 @@ const struct rg_target rg_targets[RG_NR_TARGETS] = {
 		"intel_iommu_ops", NULL,
 		RG_SET_VTD, RG_USE_DATA, false,
 		"Devices behind an Intel VT-d IOMMU are not recognised, nor gated." },
+	[RG_T_VTD_ENABLED] = {
+		"intel_iommu_enabled", NULL,
+		RG_SET_VTD, RG_USE_DATA, false,
+		"Whether VT-d is in use cannot be told." },
 	[RG_T_VTD_SM] = {
 		"intel_iommu_sm", NULL,
 		RG_SET_VTD, RG_USE_DATA, false,

@@ -18,7 +18,7 @@
  * @disarm_work: unregisters, long after the last window
  * @users: closed gates and those about to close; under the valves' lock
  * @armed: registered; under the valves' lock, read without it to wait
- * @error: of the last registration
+ * @error: of a registration that somebody waits for
  */
 struct rg_valve {
 	enum rg_target_id id;

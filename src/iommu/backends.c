@@ -42,7 +42,12 @@ int rg_backends_init(void)
 		rg_backends_up[i] = !rc;
 		up += !rc;
 	}
-	return up ? 0 : rc;
+	if (up)
+		return 0;
+	for (i = 0; i < ARRAY_SIZE(rg_backends); i++)
+		pr_err("no IOMMU of this machine can be gated (%d): expected %s, found it not in use or not as the table of targets has it; see /sys/class/iommu and the lines before this one\n",
+		       rc, rg_backends[i]->hint);
+	return rc;
 }
 
 /**

@@ -25,7 +25,7 @@
 
 #include "../backend.h"
 #include "../compat.h"
-#include "../registry.h"
+#include "../rids.h"
 #include "../trace.h"
 
 struct intel_iommu;
@@ -144,7 +144,7 @@ static void rg_vtd_write_back(const struct rg_vtd_entry *entry)
 
 static notrace struct rg_rid *rg_vtd_rid(struct intel_iommu *iommu, u16 sid)
 {
-	return rg_registry_rid((u32)rg_vtd_segment(iommu) << 16 | sid);
+	return rg_rids_find((u32)rg_vtd_segment(iommu) << 16 | sid);
 }
 
 /* The caller holds iommu->lock, under which diverted changes. */
@@ -352,6 +352,8 @@ static void rg_vtd_unblock(struct rg_rid *rid)
 
 static int rg_vtd_init(void)
 {
+	if (!*(int *)rg_target_addr(RG_T_VTD_ENABLED))
+		return -ENODEV;
 	rg_vtd_sink = kzalloc(sizeof(*rg_vtd_sink), GFP_KERNEL);
 	if (!rg_vtd_sink)
 		return -ENOMEM;
@@ -377,6 +379,7 @@ static void rg_vtd_exit(void)
 
 const struct rg_backend rg_vtd_backend = {
 	.name = "vtd",
+	.hint = "Intel VT-d with intel_iommu=on",
 	.set = RG_SET_VTD,
 	.hooks = rg_vtd_hooks,
 	.nr_hooks = ARRAY_SIZE(rg_vtd_hooks),

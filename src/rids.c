@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Requester IDs: a function's own and those of its DMA aliases.
+ *
+ * Behind a bridge to conventional PCI several functions may share one. It is
+ * blocked when the last of them is closed and opens with the first, whether a
+ * sharer closes, opens, appears or goes away.
+ */
+#include <linux/hashtable.h>
+#include <linux/slab.h>
+
+#include "backend.h"
+#include "gate.h"
+#include "patch.h"
+#include "rids.h"
+
+typedef int rg_each_alias_fn(struct pci_dev *pdev,
+			     int (*fn)(struct pci_dev *pdev, u16 alias, void *data),
+			     void *data);
+
+DEFINE_STATIC_CALL_NULL(rg_sc_each_alias, rg_each_alias_fn);
+
+/* Additions and removals are under the registry's mutex, look-ups under RCU. */
+static DEFINE_HASHTABLE(rg_rids, 8);
+
+/**
+ * rg_rids_find - a requester ID that some function has
+ * @key: segment << 16 | requester ID
+ *
+ * Context: Preemption off or rcu_read_lock() held; called from handlers.
+ * Return: it, valid as long as that lasts, or NULL.
+ */
+notrace struct rg_rid *rg_rids_find(u32 key)
+{
+	struct rg_rid *rid;
+
+	hash_for_each_possible_rcu_notrace(rg_rids, rid, node, key)
+		if (rid->key == key)
+			return rid;
+	return NULL;
+}
+
+static struct rg_rid *rg_rids_new(struct rg_state *state, u32 key)
+{
+	struct rg_rid *rid = kzalloc(sizeof(*rid), GFP_KERNEL);
+	int rc;
+
+	if (!rid)
+		return ERR_PTR(-ENOMEM);
+	rid->key = key;
+	rc = state->be->adopt(rid, state->pdev);
+	if (rc) {
+		kfree(rid);
+		return ERR_PTR(rc);
+	}
+	hash_add_rcu(rg_rids, &rid->node, key);
+	return rid;
+}
+
+/*
+ * Makes what the hardware does follow the counts. The group mutex is held. The
+ * filter goes after the entry is in force again: PCIe r6.0 sec. 10.3.1.
+ */
+static void rg_rids_settle(const struct rg_backend *be, struct rg_rid *rid,
+			   bool filter)
+{
+	bool block = rid->closed && rid->closed == rid->users;
+
+	if (block && !rid->blocked)
+		be->block(rid);
+	else if (!block && rid->blocked)
+		be->unblock(rid);
+	rid->blocked = block;
+	if (!block)
+		WRITE_ONCE(rid->filtered, filter);
+}
+
+static int rg_rids_add(struct rg_state *state, u32 key)
+{
+	struct rg_rid *rid;
+	int i;
+
+	for (i = 0; i < state->nr_rids; i++)
+		if (state->rids[i]->key == key)
+			return 0;
+	if (state->nr_rids == RG_MAX_RIDS)
+		return -E2BIG;
+	rid = rg_rids_find(key) ?: rg_rids_new(state, key);
+	if (IS_ERR(rid))
+		return PTR_ERR(rid);
+	mutex_lock(rg_gate_group_mutex(state));
+	rid->users++;
+	rg_rids_settle(state->be, rid, false);
+	mutex_unlock(rg_gate_group_mutex(state));
+	state->rids[state->nr_rids++] = rid;
+	return 0;
+}
+
+static int rg_rids_add_alias(struct pci_dev *pdev, u16 alias, void *data)
+{
+	struct rg_state *state = data;
+
+	return rg_rids_add(state, (state->rids[0]->key & ~0xffffU) | alias);
+}
+
+/**
+ * rg_rids_adopt - find out all requester IDs of a function
+ * @state: the function's state
+ *
+ * Context: Process context, under the registry's mutex.
+ * Return: 0, or an error and the state has none.
+ */
+int rg_rids_adopt(struct rg_state *state)
+{
+	int rc;
+
+	rc = rg_rids_add(state, state->be->key(state->pdev));
+	if (!rc)
+		rc = static_call(rg_sc_each_alias)(state->pdev, rg_rids_add_alias,
+						   state);
+	if (rc)
+		rg_rids_drop(state);
+	return rc;
+}
+
+/* The group mutex is held. */
+static void rg_rids_part(struct rg_state *state, struct rg_rid *rid)
+{
+	rid->users--;
+	if (state->counted)
+		rid->closed--;
+	/* The last user leaves its entry as it is: blocked, if it was. */
+	if (rid->users)
+		rg_rids_settle(state->be, rid, false);
+}
+
+/**
+ * rg_rids_drop - a function goes away
+ * @state: the function's state
+ *
+ * Context: Process context, under the registry's mutex.
+ */
+void rg_rids_drop(struct rg_state *state)
+{
+	struct rg_rid *rid;
+	int i;
+
+	mutex_lock(rg_gate_group_mutex(state));
+	for (i = 0; i < state->nr_rids; i++)
+		rg_rids_part(state, state->rids[i]);
+	state->counted = false;
+	mutex_unlock(rg_gate_group_mutex(state));
+
+	for (i = 0; i < state->nr_rids; i++) {
+		rid = state->rids[i];
+		if (rid->users)
+			continue;
+		hash_del_rcu(&rid->node);
+		/*
+		 * Handlers look it up under RCU. A driver may use the shadow
+		 * entry after it dropped its own lock, but under the group
+		 * mutex or, where it releases a device, in the very thread that
+		 * has called us after it; on unload, unregistering the redirect
+		 * has waited for it.
+		 */
+		kfree_rcu(rid, rcu);
+	}
+	state->nr_rids = 0;
+}
+
+/**
+ * rg_rids_block - a function is closed
+ * @state: the function's state
+ *
+ * Context: Process context, under the group mutex.
+ */
+void rg_rids_block(struct rg_state *state)
+{
+	int i;
+
+	for (i = 0; i < state->nr_rids; i++) {
+		state->rids[i]->closed++;
+		rg_rids_settle(state->be, state->rids[i], false);
+	}
+	state->counted = true;
+}
+
+/**
+ * rg_rids_filter - drop ATC invalidations for what is blocked
+ * @state: the function's state
+ *
+ * The IOMMU refuses the function's DMA and has forgotten the old entry: what
+ * the ATC may still hold is all that a freed page could be reached by, and the
+ * reset empties it. Before that, invalidations must go out.
+ *
+ * Context: Process context, under the group mutex.
+ */
+void rg_rids_filter(struct rg_state *state)
+{
+	int i;
+
+	/* Pairs with READ_ONCE() in the back end's filter; the gate's fence follows. */
+	for (i = 0; i < state->nr_rids; i++)
+		if (state->rids[i]->blocked)
+			WRITE_ONCE(state->rids[i]->filtered, true);
+}
+
+/**
+ * rg_rids_unblock - a function opens
+ * @state: the function's state
+ * @silent: its ATS stays off: go on dropping its ATC invalidations
+ *
+ * Context: Process context, under the group mutex.
+ */
+void rg_rids_unblock(struct rg_state *state, bool silent)
+{
+	int i;
+
+	for (i = 0; i < state->nr_rids; i++) {
+		state->rids[i]->closed--;
+		/* Aliases are shared by functions without ATS. */
+		rg_rids_settle(state->be, state->rids[i], silent && i == 0);
+	}
+	state->counted = false;
+}
+
+/**
+ * rg_rids_recorded - accesses that went to shadow entries
+ * @state: the function's state
+ *
+ * Context: Any.
+ * Return: their number since the function appeared.
+ */
+u64 rg_rids_recorded(const struct rg_state *state)
+{
+	u64 sum = 0;
+	int i;
+
+	for (i = 0; i < state->nr_rids; i++)
+		sum += atomic64_read(&state->rids[i]->recorded);
+	return sum;
+}
+
+/**
+ * rg_rids_dropped - ATC invalidations that did not go out
+ * @state: the function's state
+ *
+ * Context: Any.
+ * Return: their number since the function appeared.
+ */
+u64 rg_rids_dropped(const struct rg_state *state)
+{
+	u64 sum = 0;
+	int i;
+
+	for (i = 0; i < state->nr_rids; i++)
+		sum += atomic64_read(&state->rids[i]->dropped);
+	return sum;
+}
+
+/**
+ * rg_rids_init - make the look-up of aliases callable
+ *
+ * Context: Process context, at load.
+ */
+void rg_rids_init(void)
+{
+	rg_static_call_aim(rg_sc_each_alias, RG_T_PCI_FOR_EACH_DMA_ALIAS);
+}
