@@ -117,4 +117,28 @@ static inline int rgl_domain_set_owner(struct iommu_domain *d)
 #endif
 }
 
+/* The kernel's own gate around a reset. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+static inline int rgl_native_prepare(struct pci_dev *pdev)
+{
+	return pci_dev_reset_iommu_prepare(pdev);
+}
+
+static inline int rgl_native_done(struct pci_dev *pdev)
+{
+	pci_dev_reset_iommu_done(pdev);
+	return 0;
+}
+#else
+static inline int rgl_native_prepare(struct pci_dev *pdev)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int rgl_native_done(struct pci_dev *pdev)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
 #endif /* RGLAB_COMPAT_H */

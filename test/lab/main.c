@@ -56,6 +56,10 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "irqstall", 2, 2, rgl_cmd_irqstall, "CPU MS" },
 	{ "ipmodify", 2, 2, rgl_cmd_ipmodify, "FUNC on|off" },
 	{ "idle", 0, 0, rgl_cmd_idle, "" },
+	{ "bench", 2, RGL_ARGS - 1, rgl_cmd_bench, "N[+MS] COMMAND [,|/ COMMAND]" },
+	{ "pairs", 2, 2, rgl_cmd_pairs, "NAME N" },
+	{ "tracer", 2, 2, rgl_cmd_tracer, "FUNC set|on|off" },
+	{ "native", 2, 2, rgl_cmd_native, "BDF prepare|done" },
 };
 
 long rgl_usage(struct rgl_req *rq, const char *fmt, ...)
@@ -124,7 +128,7 @@ int rgl_word(struct rgl_req *rq, int arg, const char *const *words)
 	return rgl_usage(rq, "%s: unknown word: %s", rq->argv[0], rq->argv[arg]);
 }
 
-static long rgl_run(struct rgl_req *rq)
+long rgl_run(struct rgl_req *rq)
 {
 	const struct rgl_cmd *c;
 	size_t i;
@@ -245,6 +249,7 @@ static void __exit rgl_exit(void)
 {
 	misc_deregister(&rgl_misc);
 	rgl_shim_exit();
+	rgl_bench_exit();
 	rgl_disturb_exit();
 	destroy_workqueue(rgl_wq);
 	rgl_devs_exit();

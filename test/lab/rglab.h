@@ -15,7 +15,7 @@
 #include "compat.h"
 
 #define RGL_LINE	512
-#define RGL_ARGS	8
+#define RGL_ARGS	12
 #define RGL_NAME	16
 #define RGL_MAP_MAX	(4UL << 20)
 #define RGL_STORM_IOVA	0x8000000UL
@@ -57,6 +57,7 @@ __printf(2, 3) void rgl_say(struct rgl_req *rq, const char *fmt, ...);
 struct pci_dev *rgl_pdev(struct rgl_req *rq, int arg);
 int rgl_u64(struct rgl_req *rq, int arg, u64 *val);
 int rgl_word(struct rgl_req *rq, int arg, const char *const *words);
+long rgl_run(struct rgl_req *rq);
 
 extern struct workqueue_struct *rgl_wq;
 extern struct mutex rgl_doms_lock;
@@ -110,6 +111,12 @@ long rgl_cmd_holdftrace(struct rgl_req *rq);
 long rgl_cmd_irqstall(struct rgl_req *rq);
 long rgl_cmd_ipmodify(struct rgl_req *rq);
 long rgl_cmd_idle(struct rgl_req *rq);
+
+void rgl_bench_exit(void);
+long rgl_cmd_bench(struct rgl_req *rq);
+long rgl_cmd_pairs(struct rgl_req *rq);
+long rgl_cmd_tracer(struct rgl_req *rq);
+long rgl_cmd_native(struct rgl_req *rq);
 
 int rgl_group_mutex_off(void);
 

@@ -5,7 +5,7 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import build, demo, host, kernels, machines, roots, vm
+from . import bench, build, demo, host, kernels, machines, roots, vm
 from .host import LabError
 
 
@@ -59,6 +59,10 @@ def _demo(args):
     return demo.run(kernel, args.mode)
 
 
+def _bench(args):
+    return bench.run(setup(args.kernels.split(",")), args.modes.split(","), args.json)
+
+
 def _clean(_args):
     """Forget everything the lab has made; it is made again when needed."""
     for path in host.LAB.iterdir():
@@ -91,6 +95,9 @@ def _parser():
     sub = commands.add_parser("demo", help="the race, without and with the module")
     demo.arguments(sub)
     sub.set_defaults(call=_demo)
+    sub = commands.add_parser("bench", help="what it costs, in guest instructions")
+    bench.arguments(sub)
+    sub.set_defaults(call=_bench)
     return parser
 
 

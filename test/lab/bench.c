@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What commands cost, for a guest whose time counts instructions (QEMU's
+ * -icount, one CPU). There, idle time is skipped, but it still moves the clock:
+ * what a command costs is the time that passed less the time the CPU idled, so
+ * workers and RCU callbacks on its behalf are in it.
+ */
+#include <linux/ftrace.h>
+#include <linux/delay.h>
+#include <linux/iommu.h>
+#include <linux/ktime.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/tick.h>
+
+#include "rglab.h"
+
+#define RGL_RUNS	1000
+#define RGL_PAIRS_IOVA	0x9000000UL
+
+struct rgl_time {
+	u64 wall;
+	u64 idle;
+};
+
+struct rgl_runs {
+	unsigned int n, settle;
+	u64 *busy, *wall;
+	struct rgl_req *first, *second;
+	bool second_counts;
+};
+
+static struct rgl_time rgl_time(void)
+{
+	struct rgl_time t = { .wall = ktime_get_ns() };
+	u64 wall;
+
+	/* In us: rounding is what makes this useless for less than 0.1 ms. */
+	t.idle = get_cpu_idle_time_us(0, &wall) * NSEC_PER_USEC;
+	return t;
+}
+
+static long rgl_again(struct rgl_req *rq)
+{
+	rq->out[0] = 0;
+	return rgl_run(rq);
+}
+
+/* One run, timed; a second command may follow it, counted or not. */
+static long rgl_time_once(struct rgl_runs *runs, unsigned int i)
+{
+	struct rgl_time start = rgl_time(), end;
+	long ret = rgl_again(runs->first);
+
+	if (ret >= 0 && runs->second && runs->second_counts)
+		ret = rgl_again(runs->second);
+	runs->wall[i] = ktime_get_ns() - start.wall;
+	/* What was left to workers is part of the cost. */
+	if (runs->settle)
+		msleep(runs->settle);
+	end = rgl_time();
+	runs->busy[i] = end.wall - start.wall - (end.idle - start.idle);
+	if (ret >= 0 && runs->second && !runs->second_counts)
+		ret = rgl_again(runs->second);
+	return ret;
+}
+
+static int rgl_cmp(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static long rgl_time_all(struct rgl_req *rq, struct rgl_runs *runs)
+{
+	unsigned int i, half = runs->n / 2;
+	long ret = 0;
+	u64 first;
+
+	for (i = 0; i < runs->n && ret >= 0; i++)
+		ret = rgl_time_once(runs, i);
+	if (ret < 0)
+		return ret;
+	first = runs->busy[0];
+	sort(runs->busy, runs->n, sizeof(u64), rgl_cmp, NULL);
+	sort(runs->wall, runs->n, sizeof(u64), rgl_cmp, NULL);
+	rgl_say(rq, "n=%u first=%llu min=%llu median=%llu max=%llu wall=%llu", runs->n,
+		first, runs->busy[0], runs->busy[half], runs->busy[runs->n - 1],
+		runs->wall[half]);
+	return 0;
+}
+
+/* Splits the words after N at "," or "/" into one or two commands. */
+static int rgl_bench_split(struct rgl_req *rq, struct rgl_runs *runs)
+{
+	struct rgl_req *to = runs->first;
+	int i;
+
+	for (i = 2; i < rq->argc; i++) {
+		if (strcmp(rq->argv[i], ",") && strcmp(rq->argv[i], "/")) {
+			to->argv[to->argc++] = rq->argv[i];
+			continue;
+		}
+		if (to != runs->first)
+			return rgl_usage(rq, "more than two commands");
+		runs->second_counts = *rq->argv[i] == ',';
+		to = runs->second;
+	}
+	if (!runs->first->argc || (to == runs->second && !to->argc))
+		return rgl_usage(rq, "no command");
+	if (!runs->second->argc)
+		runs->second = NULL;
+	return 0;
+}
+
+/* bench N[+MS] COMMAND [, COMMAND | / COMMAND] */
+long rgl_cmd_bench(struct rgl_req *rq)
+{
+	struct rgl_req *commands = kcalloc(2, sizeof(*commands), GFP_KERNEL);
+	struct rgl_runs runs = { .first = commands, .second = commands + 1 };
+	long ret = -ENOMEM;
+
+	if (sscanf(rq->argv[1], "%u+%u", &runs.n, &runs.settle) < 1 || !runs.n ||
+	    runs.n > RGL_RUNS) {
+		kfree(commands);
+		return rgl_usage(rq, "not a number of runs: %s", rq->argv[1]);
+	}
+	runs.busy = kcalloc(2 * runs.n, sizeof(u64), GFP_KERNEL);
+	if (!commands || !runs.busy)
+		goto out;
+	runs.wall = runs.busy + runs.n;
+	ret = rgl_bench_split(rq, &runs);
+	if (!ret)
+		ret = rgl_time_all(rq, &runs);
+	if (commands[0].usage || commands[1].usage)
+		rgl_usage(rq, "%s", commands[commands[1].usage].out);
+out:
+	kfree(runs.busy);
+	kfree(commands);
+	return ret;
+}
+
+/* N pairs of map and unmap of one page, and nothing else. */
+long rgl_cmd_pairs(struct rgl_req *rq)
+{
+	struct rgl_dom *dom;
+	struct page *page;
+	long ret = 0;
+	u64 n;
+
+	if (rgl_u64(rq, 2, &n))
+		return -EINVAL;
+	dom = rgl_dom_get(rq, 1);
+	if (!dom)
+		return -EINVAL;
+	page = alloc_page(GFP_KERNEL);
+	if (!page)
+		ret = -ENOMEM;
+	while (!ret && n--) {
+		ret = rgl_iommu_map(dom->domain, RGL_PAIRS_IOVA, page_to_phys(page),
+				    PAGE_SIZE);
+		if (!ret)
+			iommu_unmap(dom->domain, RGL_PAIRS_IOVA, PAGE_SIZE);
+	}
+	if (page)
+		__free_page(page);
+	rgl_dom_put(dom);
+	return ret;
+}
+
+static void notrace rgl_trace_nothing(unsigned long ip, unsigned long parent_ip,
+				      struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+}
+
+static DEFINE_MUTEX(rgl_tracer_lock);
+static struct ftrace_ops rgl_tracer = { .func = rgl_trace_nothing };
+static bool rgl_tracer_on;
+
+/* tracer FUNC set|on|off: an empty ftrace handler on one function. */
+long rgl_cmd_tracer(struct rgl_req *rq)
+{
+	static const char *const words[] = { "off", "on", "set", NULL };
+	int w = rgl_word(rq, 2, words);
+	long ret = -EBUSY;
+
+	if (w < 0)
+		return w;
+	mutex_lock(&rgl_tracer_lock);
+	if (w == 2 && !rgl_tracer_on)
+		ret = ftrace_set_filter(&rgl_tracer, rq->argv[1],
+					strlen(rq->argv[1]), 1);
+	else if (w == 1 && !rgl_tracer_on)
+		ret = register_ftrace_function(&rgl_tracer);
+	else if (w == 0 && rgl_tracer_on)
+		ret = unregister_ftrace_function(&rgl_tracer);
+	if (!ret && w < 2)
+		rgl_tracer_on = w;
+	mutex_unlock(&rgl_tracer_lock);
+	return ret;
+}
+
+/* native BDF prepare|done: the kernel's own gate, from 7.0 on. */
+long rgl_cmd_native(struct rgl_req *rq)
+{
+	static const char *const words[] = { "prepare", "done", NULL };
+	int w = rgl_word(rq, 2, words);
+	struct pci_dev *pdev;
+	long ret;
+
+	if (w < 0)
+		return w;
+	pdev = rgl_pdev(rq, 1);
+	if (!pdev)
+		return -EINVAL;
+	ret = w ? rgl_native_done(pdev) : rgl_native_prepare(pdev);
+	pci_dev_put(pdev);
+	return ret;
+}
+
+void rgl_bench_exit(void)
+{
+	if (rgl_tracer_on)
+		unregister_ftrace_function(&rgl_tracer);
+	ftrace_free_filter(&rgl_tracer);
+}

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the module costs, in guest instructions.
+
+QEMU's -icount shift=0 makes guest time count instructions, one per nanosecond, on one CPU.
+Idle time is skipped but moves the guest's clock all the same, so a command's cost is the time
+that passed less the time the kernel accounts as idle; workers, timers and RCU callbacks on its
+behalf are in it (the exerciser waits 20 ms after a reset for them). The kernel's idle time has
+a resolution of 1 us, which is 1000 instructions: nothing against a reset or a registration;
+map, unmap and attach never idle.
+
+A pair's cost is the median of 100 batches of 100 pairs: a timer tick is in every tenth batch
+or so, never in the median, and it comes out the same to the instruction. Of resets and
+registrations it is the least of several runs: what is above it are ticks and other tasks.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from . import build, host, pci
+from .vm import VM
+
+BDF = "01:00.0"
+MACHINE = "virtio-ats"
+VALVE = "qi_submit_sync"
+BATCH, BATCHES, ATTACHES, RESETS, COLD_RESETS = 100, 100, 40, 12, 3
+SETTLE_MS = 20
+
+# The limits, and why: an FLR takes 100 ms, 1 ms more is not felt.
+IDLE_PERCENT = 0.5
+ARMED_INSTRUCTIONS = 1_000_000
+COLD_RATIO = 1.5
+ATTACH_RATIO = 1.2
+
+# The valve is disarmed some seconds after the last window.
+_DISARMED = (f"i=0; while cut -d' ' -f1 /sys/kernel/tracing/enabled_functions | grep -qx {VALVE}; "
+             "do i=$((i+1)); [ $i -lt 60 ] || exit 1; sleep 1; done")
+_HELD = """rgx hold {bdf} > /run/held || exit 1
+rgx reset {bdf} function > /run/held 2>&1 &
+rgx waitreset {bdf} > /run/waited && {command}
+rc=$?
+[ "$(cat {sysfs}/resetgate/state)" = closed ] || {{ echo 'the gate is not closed'; rc=1; }}
+rgx unhold {bdf} > /run/waited
+wait
+exit $rc"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure; `limit` and `passed` only where there is a limit."""
+
+    what: str
+    instructions: float
+    beside: str = ""
+    limit: str = ""
+    passed: bool = None
+
+
+def arguments(parser):
+    """The bench's options."""
+    parser.add_argument("--kernels", default="bookworm,trixie,trixie-rt,trixie-backports")
+    parser.add_argument("--modes", default="legacy")
+    parser.add_argument("--json", help="write the figures to this file, too")
+
+
+def _fields(text):
+    return {key: int(value) for key, value in (word.split("=") for word in text.split())}
+
+
+class Bench:
+    """A function in the exerciser's hands, in an -icount guest."""
+
+    def __init__(self, vm):
+        self.vm = vm
+        vm.sh("[ -d /sys/module/rglab ] || insmod /lab/rglab.ko")
+        # The exerciser's shim over config space is in place from the first figure on.
+        for line in (f"bind {BDF}", f"claim {BDF}", f"domain new bench {BDF}",
+                     f"attach {BDF} bench", f"hold {BDF}", f"unhold {BDF}",
+                     f"tracer {VALVE} set"):
+            vm.sh(f"rgx {line}")
+        # The first reset after boot pays for things that have nothing to do with resets.
+        self._timed(f"2+{SETTLE_MS} reset {BDF} function")
+
+    def close(self):
+        """Give the function back."""
+        self.vm.sh(f"[ ! -d /sys/module/resetgate ] || rmmod resetgate; rgx detach {BDF}; "
+                   f"rgx release {BDF}; rgx domain free bench; rgx rebind {BDF}", check=False)
+
+    def load(self):
+        self.vm.sh("[ -d /sys/module/resetgate ] || insmod /lab/resetgate.ko")
+
+    def unload(self):
+        self.vm.sh("[ ! -d /sys/module/resetgate ] || rmmod resetgate", timeout=120)
+
+    def _timed(self, what):
+        return _fields(self.vm.sh(f"rgx bench {what}", timeout=180).out)
+
+    @staticmethod
+    def _pairs():
+        return f"rgx bench {BATCHES} pairs bench {BATCH}"
+
+    @staticmethod
+    def _attaches():
+        return f"rgx bench {ATTACHES} detach {BDF} , attach {BDF} bench"
+
+    def pair(self):
+        """One map and one unmap of a page, strict mode."""
+        return _fields(self.vm.sh(self._pairs(), timeout=180).out)["median"] / BATCH
+
+    def attach(self):
+        """A detach and an attach."""
+        return _fields(self.vm.sh(self._attaches(), timeout=180).out)["median"]
+
+    def in_window(self):
+        """(pair, attach) during a reset. One request: an idle guest's time flies."""
+        command = f"{self._pairs()} && {self._attaches()}"
+        script = _HELD.format(bdf=BDF, sysfs=pci.sysfs(BDF), command=command)
+        pairs, attaches = self.vm.sh(script, timeout=180).out.split("\n")[:2]
+        return _fields(pairs)["median"] / BATCH, _fields(attaches)["median"]
+
+    def reset(self):
+        """pci_reset_function(), one after the other; (instructions, elapsed ns)."""
+        self.vm.sh(f"rgx reset {BDF} function")
+        found = self._timed(f"{RESETS}+{SETTLE_MS} reset {BDF} function")
+        return found["min"], found["wall"]
+
+    def reset_cold(self):
+        """The same, each with the valve to be armed first."""
+        found = []
+        for _ in range(COLD_RESETS):
+            self.vm.sh(_DISARMED, timeout=120)
+            found.append(self._timed(f"1+{SETTLE_MS} reset {BDF} function")["min"])
+        return min(found)
+
+    def register(self):
+        """register_ftrace_function() of the valve's function, without the module."""
+        return self._timed(f"{COLD_RESETS}+{SETTLE_MS} tracer {VALVE} on "
+                           f"/ tracer {VALVE} off")["min"]
+
+    def native(self):
+        """The kernel's own prepare and done; None before 7.0."""
+        if self.vm.kernel.series < (7, 0):
+            return None
+        return self._timed(f"{RESETS} native {BDF} prepare , native {BDF} done")["min"]
+
+
+def _percent(value, base):
+    return 100 * (value - base) / base
+
+
+def _more(what, value, base, limit=None):
+    """A row that is judged, if at all, by how much it is above another."""
+    percent = _percent(value, base)
+    return Row(what, value, f"{percent:+.2f} %", f"<= {limit:+.1f} %" if limit else "",
+               percent <= limit if limit else None)
+
+
+def _times(what, value, base, limit):
+    ratio = value / base
+    return Row(what, value, f"{ratio:.2f} x", f"<= {limit:.1f} x", ratio <= limit)
+
+
+def idle(bench):
+    """A pair with no reset in progress: absent, loaded, unloaded again."""
+    what = "map+unmap pair, strict: "
+    bench.unload()
+    absent = bench.pair()
+    bench.load()
+    loaded = bench.pair()
+    bench.unload()
+    return [Row(what + "module absent", absent),
+            _more(what + "module loaded", loaded, absent, IDLE_PERCENT),
+            _more(what + "unloaded again", bench.pair(), absent, IDLE_PERCENT)]
+
+
+def attaches(bench):
+    """A pair and an attach outside a window and in one."""
+    what, pairs = "detach+attach: ", "map+unmap pair, strict: "
+    bench.unload()
+    absent, pair = bench.attach(), bench.pair()
+    bench.load()
+    loaded = bench.attach()
+    held_pair, held_attach = bench.in_window()
+    return [_more(pairs + "in a reset", held_pair, pair),
+            _more(pairs + "valve still armed", bench.pair(), pair),
+            Row(what + "module absent", absent),
+            _more(what + "module loaded", loaded, absent),
+            _times(what + "in a reset", held_attach, absent, ATTACH_RATIO)]
+
+
+def resets(bench):
+    """What close and open add to a reset; where they replace the kernel's own gate, in full."""
+    bench.unload()
+    absent, absent_ns = bench.reset()
+    register, native = bench.register(), bench.native()
+    bench.load()
+    armed, armed_ns = bench.reset()
+    cold = bench.reset_cold()
+    gate, first = (value - absent + (native or 0) for value in (armed, cold))
+    rows = [Row("reset: module absent", absent, f"{absent_ns / 1e6:.0f} ms"),
+            Row("reset: module loaded, valve armed", armed, f"{armed_ns / 1e6:.0f} ms"),
+            Row("close+open: valve armed", gate, "", f"< {ARMED_INSTRUCTIONS:,}",
+                gate < ARMED_INSTRUCTIONS),
+            Row("register_ftrace_function() of one function", register),
+            _times("close+open: valve armed first", first, register, COLD_RATIO)]
+    if native:
+        rows += [Row("kernel's own prepare+done: module absent", native),
+                 Row("kernel's own prepare+done: module loaded", bench.native())]
+    return rows
+
+
+def measure(kernel, mode):
+    """All rows of one kernel and mode, in a boot of their own."""
+    vm = VM(kernel, mode, MACHINE, files=build.guest_files(kernel), icount=True, name="bench")
+    rows = []
+    with host.step(f"{kernel.key} {mode}: boot and measure", vm.console_path), vm:
+        bench = Bench(vm)
+        for part in (idle, attaches, resets):
+            rows += part(bench)
+        bench.close()
+    return rows
+
+
+def _number(value):
+    return f"{value:,.1f}" if value < 10_000 and value != int(value) else f"{value:,.0f}"
+
+
+def _verdict(row):
+    return "" if row.passed is None else "PASS" if row.passed else "FAIL"
+
+
+def table(rows):
+    """Rows as text."""
+    cells = [("", "instructions", "", "limit", "")]
+    cells += [(row.what, _number(row.instructions), row.beside, row.limit, _verdict(row))
+              for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(5)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), line[1].rjust(widths[1]), line[2].rjust(widths[2]),
+                   line[3].ljust(widths[3]), line[4]]).rstrip() for line in cells)
+
+
+def run(kernels, modes, path=None):
+    """All kernels and modes; 1 if a limit is passed."""
+    results, failed = [], 0
+    for kernel in kernels:
+        for mode in modes:
+            rows = measure(kernel, mode)
+            print(f"\n{kernel.release}, Intel VT-d {mode}\n\n{table(rows)}\n", flush=True)
+            failed += sum(row.passed is False for row in rows)
+            results.append({"kernel": kernel.release, "suite": kernel.key, "mode": mode,
+                            "rows": [asdict(row) for row in rows]})
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+    print("FAIL: over the limit: " + str(failed) if failed else "PASS: all within the limits")
+    return 1 if failed else 0
