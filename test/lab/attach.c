@@ -266,8 +266,8 @@ static void rgl_swap_stop(struct rgl_dev *rd, struct rgl_req *rq)
 	rd->swap = NULL;
 	kthread_stop(sw->task);
 	if (rq)
-		rgl_say(rq, "loops=%lu errors=%lu last=%d", sw->loops, sw->errors,
-			sw->last_error);
+		rgl_say(rq, "loops=%lu errors=%lu last=%d now=%s", sw->loops,
+			sw->errors, sw->last_error, rd->dom ? rd->dom->name : "-");
 	rgl_dom_put(sw->dom[0]);
 	rgl_dom_put(sw->dom[1]);
 	kfree(sw);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Domains of the exerciser: map, unmap, storms of both, pages under watch. */
+#include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/sched/task.h>
@@ -11,6 +12,7 @@ struct rgl_storm {
 	struct task_struct *task;
 	struct iommu_domain *domain;
 	struct page *page;
+	bool fast;
 	unsigned long loops;
 	unsigned long errors;
 	int last_error;
@@ -445,18 +447,22 @@ static int rgl_storm_fn(void *data)
 		}
 		iommu_unmap(st->domain, RGL_STORM_IOVA, PAGE_SIZE);
 		st->loops++;
-		cond_resched();
+		if (st->fast)
+			cond_resched();
+		else
+			usleep_range(200, 300);
 	}
 	return 0;
 }
 
-static struct rgl_storm *rgl_storm_new(struct rgl_dom *dom)
+static struct rgl_storm *rgl_storm_new(struct rgl_dom *dom, bool fast)
 {
 	struct rgl_storm *st = kzalloc(sizeof(*st), GFP_KERNEL);
 
 	if (!st)
 		return ERR_PTR(-ENOMEM);
 	st->domain = dom->domain;
+	st->fast = fast;
 	st->page = alloc_page(GFP_KERNEL);
 	if (!st->page) {
 		kfree(st);
@@ -487,13 +493,13 @@ static void rgl_storm_stop(struct rgl_dom *dom, struct rgl_req *rq)
 	rgl_dom_put(dom);
 }
 
-static long rgl_storm_start(struct rgl_dom *dom)
+static long rgl_storm_start(struct rgl_dom *dom, bool fast)
 {
 	struct rgl_storm *st;
 
 	if (dom->storm)
 		return -EBUSY;
-	st = rgl_storm_new(dom);
+	st = rgl_storm_new(dom, fast);
 	if (IS_ERR(st))
 		return PTR_ERR(st);
 	rgl_dom_hold(dom);
@@ -504,18 +510,21 @@ static long rgl_storm_start(struct rgl_dom *dom)
 long rgl_cmd_storm(struct rgl_req *rq)
 {
 	static const char *const words[] = { "start", "stop", NULL };
+	static const char *const speeds[] = { "fast", NULL };
 	int w = rgl_word(rq, 1, words);
 	struct rgl_dom *dom;
 	long ret = 0;
 
-	if (w < 0)
-		return w;
+	if (w >= 0 && rq->argc == 4)
+		ret = rgl_word(rq, 3, speeds);
+	if (w < 0 || ret)
+		return w < 0 ? w : ret;
 	dom = rgl_dom_get(rq, 2);
 	if (!dom)
 		return -EINVAL;
 	mutex_lock(&dom->lock);
 	if (w == 0)
-		ret = rgl_storm_start(dom);
+		ret = rgl_storm_start(dom, rq->argc == 4);
 	else if (dom->storm)
 		rgl_storm_stop(dom, rq);
 	else

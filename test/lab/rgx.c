@@ -90,27 +90,45 @@ static int run(const char *line)
 	return answer(ret, *text == ' ' ? text + 1 : text);
 }
 
-int main(int argc, char **argv)
+static int command(int argc, char **argv)
 {
 	char line[400] = "";
 	int i;
 
-	if (argc < 2) {
-		fprintf(stderr, "usage: rgx COMMAND [ARGUMENT]...\n");
-		return 2;
-	}
-	if (argc == 3 && !strcmp(argv[1], "bind"))
-		return bind(argv[2], "rglab");
-	if (argc == 3 && !strcmp(argv[1], "unbind"))
-		return bind(argv[2], "none");
-	if (argc == 3 && !strcmp(argv[1], "rebind"))
-		return bind(argv[2], "");
-	for (i = 1; i < argc; i++) {
+	if (argc == 2 && !strcmp(argv[0], "bind"))
+		return bind(argv[1], "rglab");
+	if (argc == 2 && !strcmp(argv[0], "unbind"))
+		return bind(argv[1], "none");
+	if (argc == 2 && !strcmp(argv[0], "rebind"))
+		return bind(argv[1], "");
+	for (i = 0; i < argc; i++) {
 		if (strlen(line) + strlen(argv[i]) + 2 > sizeof(line)) {
 			fprintf(stderr, "rgx: line too long\n");
 			return 2;
 		}
-		strcat(strcat(line, i > 1 ? " " : ""), argv[i]);
+		strcat(strcat(line, i ? " " : ""), argv[i]);
 	}
 	return run(line);
+}
+
+/* Commands with a comma between them; without -k the first failure ends it. */
+int main(int argc, char **argv)
+{
+	int keep = argc > 1 && !strcmp(argv[1], "-k");
+	int first = 1 + keep, i, ret = 0;
+
+	if (argc <= first) {
+		fprintf(stderr, "usage: rgx [-k] COMMAND [ARGUMENT]... [, COMMAND ...]...\n");
+		return 2;
+	}
+	for (i = first; i <= argc; i++) {
+		if (i < argc && strcmp(argv[i], ","))
+			continue;
+		if (i > first)
+			ret = command(i - first, argv + first);
+		if (ret && !keep)
+			break;
+		first = i + 1;
+	}
+	return ret;
 }

@@ -36,6 +36,7 @@ struct rgl_fn {
 	bool rrs;		/* its port shows Request Retry Status */
 	int armed;		/* -1, or the kind of reset that is to be held */
 	bool held;
+	bool in_sbr;		/* its port's secondary bus reset bit is set */
 	int seen;		/* resets that were written */
 	int waited;
 	int mute;
@@ -139,6 +140,26 @@ static void rgl_reset_seen(struct rgl_fn *fn, int kind)
 		WRITE_ONCE(fn->mute, RGL_MUTE_ON);
 }
 
+/*
+ * A function without power management is not waited for after a bus reset: then
+ * the write that ends the reset does not return while @fn is held. Config space
+ * is accessed without a lock on x86 (PCI_LOCKLESS_CONFIG), so it may sleep.
+ */
+static void rgl_end_sbr(struct rgl_fn *fn, u32 val)
+{
+	unsigned long end = jiffies + 10 * HZ;
+
+	if (val & PCI_BRIDGE_CTL_BUS_RESET) {
+		WRITE_ONCE(fn->in_sbr, true);
+		return;
+	}
+	if (!READ_ONCE(fn->in_sbr))
+		return;
+	WRITE_ONCE(fn->in_sbr, false);
+	while (READ_ONCE(fn->held) && preemptible() && time_before(jiffies, end))
+		usleep_range(500, 1000);
+}
+
 static int rgl_ops_write(struct pci_bus *bus, unsigned int devfn, int where,
 			 int size, u32 val)
 {
@@ -161,6 +182,10 @@ static int rgl_ops_write(struct pci_bus *bus, unsigned int devfn, int where,
 	for (i = 0; i < n; i++)
 		if (started[i])
 			WRITE_ONCE(rgl_fns[i].seen, rgl_fns[i].seen + 1);
+	for (i = 0; where == PCI_BRIDGE_CONTROL && i < n; i++)
+		if (rgl_fns[i].port && rgl_fns[i].port->bus == bus &&
+		    rgl_fns[i].port->devfn == devfn)
+			rgl_end_sbr(&rgl_fns[i], val);
 	atomic_dec(&rgl_shim_users);
 	return ret;
 }

@@ -7,6 +7,7 @@ never instead of them.
 """
 
 import contextlib
+import re
 import shlex
 
 from lab import memory, pci, trace
@@ -15,6 +16,7 @@ FIRST, SECOND, EDU, NVME, BLK = "01:00.0", "02:00.0", "03:00.0", "04:00.0", "05:
 STATUS = "/sys/kernel/resetgate/status"
 IOVA = 0x1000000
 OLD, NEW = 0x1111, 0x2222
+BEGIN, END = 0x100, 0x101  # marks around a story
 
 
 def rgx(vm, *words, timeout=30):
@@ -50,8 +52,12 @@ def uptime(vm):
 
 
 def dmesg_since(vm, marker):
-    """Kernel messages after the last line with `marker`."""
-    return vm.sh("dmesg").out.rsplit(marker, 1)[-1]
+    """Kernel messages after the last line with `marker`, without their times, each once.
+
+    busybox's insmod tries a second system call where the first one fails.
+    """
+    lines = vm.sh("dmesg").out.rsplit(marker, 1)[-1].splitlines()
+    return list(dict.fromkeys(re.sub(r"^\[ *[\d.]+\] ", "", line) for line in lines))
 
 
 def note(vm, text):
@@ -69,15 +75,11 @@ class Endpoint:
     def __init__(self, vm, bdf, driver=True):
         self.vm, self.bdf = vm, bdf
         self.a, self.b = f"a{bdf[:2]}", f"b{bdf[:2]}"
-        rgx(vm, "unbind", bdf)
-        if driver:
-            rgx(vm, "bind", bdf)
-        rgx(vm, "claim", bdf)
+        steps = [f"unbind {bdf}"] + [f"bind {bdf}"] * driver + [f"claim {bdf}"]
         for name, pattern in ((self.a, OLD), (self.b, NEW)):
-            rgx(vm, "domain new", name, bdf)
-            rgx(vm, "map", name, hex(IOVA), "0x1000", hex(pattern))
-        rgx(vm, "attach", bdf, self.a)
-        rgx(vm, "busmaster", bdf, "on")
+            steps += [f"domain new {name} {bdf}", f"map {name} {IOVA:#x} 0x1000 {pattern:#x}"]
+        steps += [f"attach {bdf} {self.a}", f"busmaster {bdf} on"]
+        vm.sh("rgx " + " , ".join(steps))
         self.config = pci.config(vm, bdf)
 
     def rgx(self, command, *words, **kwargs):
@@ -89,11 +91,11 @@ class Endpoint:
     def close(self):
         """Put everything back, whatever state the case has left it in."""
         bdf = self.bdf
-        self.vm.sh(f"rgx unhold {bdf}; rgx mute {bdf} off; rgx swapstorm stop {bdf}; "
-                   f"rgx storm stop {self.a}; rgx storm stop {self.b}; rgx idle; "
-                   f"rgx detach {bdf}; rgx release {bdf}; rgx domain free {self.a}; "
-                   f"rgx domain free {self.b}; rgx kept free; rgx churn free; "
-                   f"rgx rebind {bdf}; rgx events clear", check=False, timeout=60)
+        steps = [f"unhold {bdf}", f"mute {bdf} off", f"swapstorm stop {bdf}",
+                 f"storm stop {self.a}", f"storm stop {self.b}", "idle", f"detach {bdf}",
+                 f"release {bdf}", f"domain free {self.a}", f"domain free {self.b}",
+                 "kept free", "churn free", f"rebind {bdf}", "events clear"]
+        self.vm.sh("rgx -k " + " , ".join(steps), check=False, timeout=60)
 
     # -- storms ------------------------------------------------------------------------
 
@@ -160,14 +162,31 @@ class Endpoint:
         return self.data(name) == 0
 
 
-class Story:
-    """The trace of one reset, between two marks."""
+def tail(vm, offset):
+    """The trace from a place in its file on; all of it would be long to read."""
+    with open(vm.trace_path, "rb") as file:
+        file.seek(offset)
+        return trace.Trace.parse(file.read().decode(errors="replace"))
 
-    def __init__(self, vm, bdf, config, marks):
-        whole = vm.trace()
-        self.bdf, self.config = bdf, config
-        self.earlier = whole.before(whole.mark(marks[0]))
-        self.all = whole.between(*marks)
+
+def driver_waits(vm):
+    """Pages that the IOMMU driver's own wait descriptors write to: those of the boot."""
+    with open(vm.trace_path, "rb") as file:
+        early = trace.Trace.parse(file.read(200_000).decode(errors="replace"))
+    return {event.addr >> 12 for event in early.of(trace.Wait)}
+
+
+class Story:
+    """The trace of what happened to one function between two marks."""
+
+    def __init__(self, vm, endpoint, events):
+        self.bdf, self.config = endpoint.bdf, endpoint.config
+        self._known = driver_waits(vm)
+        self.all = events
+
+    def of(self, vm, endpoint):
+        """The same time for another function."""
+        return Story(vm, endpoint, self.all)
 
     @property
     def flr(self):
@@ -182,17 +201,22 @@ class Story:
         assert on, "ATS was not turned on again"
         return on[-1]
 
-    def in_window(self, start=None):
-        """From the write that starts the reset to the one that turns ATS on."""
-        return self.all.after(start or self.flr).before(self.ats_on)
+    @property
+    def restored(self):
+        """The last write of the restore, before ATS is turned on: the window's end.
+
+        Then the table opens, invalidations pass again, and ATS comes last.
+        """
+        return self.all.before(self.ats_on).cfg(self.bdf)[-1]
+
+    def in_window(self):
+        """From the write that starts the reset to the last one that restores the function."""
+        return self.all.after(self.flr).before(self.restored)
 
     def withheld(self):
-        """Waits that write somewhere new: invalidations made harmless by resetgate.
-
-        The driver's own waits all write to one small array.
-        """
-        known = {event.addr >> 12 for event in self.earlier.of(trace.Wait)}
-        return [event for event in self.all.of(trace.Wait) if event.addr >> 12 not in known]
+        """Waits that write elsewhere: invalidations made harmless by resetgate."""
+        return [event for event in self.all.of(trace.Wait)
+                if event.addr >> 12 not in self._known]
 
     def blocks(self):
         """Context-cache invalidations of this very function."""
@@ -201,10 +225,11 @@ class Story:
 
 
 @contextlib.contextmanager
-def told(vm, endpoint, number=0x100):
+def told(vm, endpoint):
     """Marks around the body; gives a list that gets the Story at the end."""
     found = []
-    vm.mark(number)
+    offset = vm.trace_path.stat().st_size
+    vm.mark(BEGIN)
     yield found
-    vm.mark(number + 1)
-    found.append(Story(vm, endpoint.bdf, endpoint.config, (number, number + 1)))
+    vm.mark(END)
+    found.append(Story(vm, endpoint, tail(vm, offset).between(BEGIN, END)))

@@ -19,10 +19,12 @@ def timed_reset(vm, disturb):
     return end - start
 
 
-def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True):
+def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True, armed=False):
     """The reset runs as on a stock kernel, in time, with one line and a count."""
     gate()
     one = endpoint()
+    if armed:
+        one.rgx("reset", "function")
     marker = note(vm, f"case: {disturb}")
     assert status(vm)["close_timeouts"] == "0"
     with told(vm, one) as story, one.storm():
@@ -33,9 +35,9 @@ def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True):
     if bounded:
         assert took < LIMIT, f"the reset took {took} s"
     assert status(vm)["close_timeouts"] == "1"
-    lines = [line for line in dmesg_since(vm, marker).splitlines() if "ungated" in line]
+    lines = [line for line in dmesg_since(vm, marker) if "ungated" in line]
     assert len(lines) == 1 and FIRST in lines[0], lines
-    if kernel.series < (7, 0):
+    if kernel.series < (7, 0) and not armed:  # the storm may be on the stuck CPU
         assert reset.in_window().dev_tlb(FIRST), "as on a stock kernel"
     assert one.context.present and one.ats_on
     # The next one is gated again.
@@ -64,9 +66,11 @@ def test_busy_ftrace(vm, kernel, gate, endpoint):
 def test_stuck_cpu(vm, kernel, gate, endpoint):
     """A CPU does not come out of an interrupts-off section: a queue that does not drain.
 
+    The valve is armed by a reset shortly before: patching code needs every CPU, and the task
+    that does it spins on the only other one of this machine.
     Deliberate break: synchronize_rcu() in place of rg_fence_wait().
     """
-    gives_up(vm, kernel, gate, endpoint, "rgx irqstall 1 5000")
+    gives_up(vm, kernel, gate, endpoint, "rgx irqstall 1 5000", armed=True)
 
 
 def test_parked(vm, gate, endpoint):
@@ -84,7 +88,7 @@ def test_parked(vm, gate, endpoint):
         one.rgx("reset", "function", timeout=90)
         assert not one.context.present
         assert gate_file(vm, FIRST, "state") == "parked"
-        lines = [line for line in dmesg_since(vm, marker).splitlines() if "parked" in line]
+        lines = [line for line in dmesg_since(vm, marker) if "parked" in line]
         assert len(lines) == 1 and FIRST in lines[0]
         assert vm.sh("rmmod resetgate", check=False).rc, "a parked function holds the module"
         one.rgx("mute", "off")

@@ -4,7 +4,7 @@
 import pytest
 from lab import pci, trace
 
-from scenario import EDU, FIRST, Story, gate_file, rgx, told
+from scenario import EDU, FIRST, gate_file, rgx, told
 
 pytestmark = pytest.mark.machine("scenario")
 
@@ -34,7 +34,7 @@ def held(vm, one, command, method, kind):
             vm.mark(0x110)
             vm.sh("sleep .1")
             vm.mark(0x111)
-    return seen, story[0], len(vm.trace().between(0x110, 0x111).dev_tlb(FIRST))
+    return seen, story[0], len(story[0].all.between(0x110, 0x111).dev_tlb(FIRST))
 
 
 def test_every_method(vm, gate, endpoint):
@@ -110,7 +110,7 @@ def test_overlapping(vm, gate, endpoint):
     """
     gate()
     one = endpoint()
-    with one.storm(), one.window():
+    with told(vm, one) as story, one.storm(), one.window():
         inner = vm.bg(f"rgx reset {FIRST} flr")
         one.rgx("waitreset")
         vm.mark(0x110)
@@ -118,7 +118,7 @@ def test_overlapping(vm, gate, endpoint):
         vm.sh("sleep .1")
         vm.mark(0x111)
     inner.wait()
-    assert vm.trace().between(0x110, 0x111).dev_tlb(FIRST) == []
+    assert story[0].all.between(0x110, 0x111).dev_tlb(FIRST) == []
     assert one.context.present and gate_file(vm, FIRST, "depth") == "0"
     restore(one)
 
@@ -135,8 +135,7 @@ def test_probe_closes_nothing(vm, gate, endpoint):
     probes = "; ".join([f"echo {method} > {pci.sysfs(bdf)}/reset_method"
                         for method, bdf in (("flr", FIRST), ("pm", FIRST), ("bus", FIRST),
                                             ("bus", EDU))] * 5)
-    vm.mark(0x100)
-    with one.storm():
+    with told(vm, one) as story, one.storm():
         job = vm.bg(f"while [ ! -e /run/stop ]; do {probes}; done")
         try:
             landed = [edu.dma_lands(edu.a) for _ in range(3)]
@@ -144,9 +143,8 @@ def test_probe_closes_nothing(vm, gate, endpoint):
             vm.sh("touch /run/stop")
             job.wait()
             vm.sh("rm /run/stop")
-    vm.mark(0x101)
     assert landed == [True] * 3
-    reset = Story(vm, FIRST, one.config, (0x100, 0x101))
+    reset = story[0]
     assert reset.blocks() == [] and reset.all.not_present() == []
     assert reset.all.ats_writes(FIRST, one.config.ats) == []
     assert len(reset.all.dev_tlb(FIRST)) > 50
@@ -159,10 +157,9 @@ def test_probe_closes_nothing(vm, gate, endpoint):
 def test_stock_probe_closes(vm, endpoint):
     """What 7.x does at a probe on its own: the case above can fail."""
     one = endpoint()
-    vm.mark(0x100)
-    vm.sh(f"for i in 1 2 3; do echo bus > {pci.sysfs(FIRST)}/reset_method; done")
-    vm.mark(0x101)
-    assert Story(vm, FIRST, one.config, (0x100, 0x101)).blocks()
+    with told(vm, one) as story:
+        vm.sh(f"for i in 1 2 3; do echo bus > {pci.sysfs(FIRST)}/reset_method; done")
+    assert story[0].blocks()
     one.use("flr", "pm", "bus")
 
 

@@ -76,6 +76,11 @@ MACHINES = {machine.name: machine for machine in (
     Machine("alias",
             _devices(1, "pcie-pci-bridge,bus=rp0,id=pb", "edu,bus=pb,addr=1", "edu,bus=pb,addr=2"),
             ("02:01.0", "02:02.0")),
+    # Conventional functions that can be reset one by one, by their power management.
+    Machine("alias-pm",
+            _devices(1, "pcie-pci-bridge,bus=rp0,id=pb", "i82559a,bus=pb,addr=1",
+                     "i82559a,bus=pb,addr=2"),
+            ("02:01.0", "02:02.0")),
     # The VFs come before their PF, as QEMU wants it.
     Machine("sriov",
             ("-netdev", "hubport,id=n0,hubid=0", "-netdev", "hubport,id=n1,hubid=0",
