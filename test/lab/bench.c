@@ -11,6 +11,7 @@
 #include <linux/ktime.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
+#include <linux/kernel_stat.h>
 #include <linux/tick.h>
 
 #include "rglab.h"
