@@ -5,7 +5,7 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import bench, build, demo, host, kernels, machines, roots, vm
+from . import bench, build, demo, host, kernels, machines, red, roots, vm
 from .host import LabError
 
 
@@ -98,6 +98,9 @@ def _parser():
     sub = commands.add_parser("bench", help="what it costs, in guest instructions")
     bench.arguments(sub)
     sub.set_defaults(call=_bench)
+    sub = commands.add_parser("red", help="break the module on purpose, see the cases go red")
+    red.arguments(sub)
+    sub.set_defaults(call=red.main)
     return parser
 
 

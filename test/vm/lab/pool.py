@@ -4,7 +4,8 @@
 from dataclasses import dataclass
 
 from . import build, roots
-from .vm import VM
+from .host import LabError
+from .vm import VM, LostVM
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,26 @@ class Pool:
 
     def __init__(self):
         self._key = self._vm = None
+        self._failed = {}
 
     def get(self, key, kernel):
         if self._vm and (self._key != key or not self._vm.alive):
             self.kill()
+        if key in self._failed:
+            raise LabError(f"it did not boot for the first case either: {self._failed[key]}")
         if not self._vm:
-            roots.ensure(roots.QEMU)
-            vm = VM(kernel, key.mode, key.machine, files=build.guest_files(kernel),
-                    **dict(key.boot))
-            vm.start()
-            self._key, self._vm = key, vm
+            try:
+                self._key, self._vm = key, self._start(key, kernel)
+            except (LabError, LostVM) as error:
+                self._failed[key] = str(error).splitlines()[0]
+                raise
         return self._vm
+
+    @staticmethod
+    def _start(key, kernel):
+        roots.ensure(roots.QEMU)
+        vm = VM(kernel, key.mode, key.machine, files=build.guest_files(kernel), **dict(key.boot))
+        return vm.start()
 
     def close(self):
         """End it cleanly; raises if it does not end so."""
