@@ -41,10 +41,16 @@ static struct rgl_time rgl_time(void)
 	return t;
 }
 
+/* Runs one command; a failure says which it was. */
 static long rgl_again(struct rgl_req *rq)
 {
+	long ret;
+
 	rq->out[0] = 0;
-	return rgl_run(rq);
+	ret = rgl_run(rq);
+	if (ret < 0 && !rq->usage)
+		rgl_say(rq, "%s", rq->argv[0]);
+	return ret;
 }
 
 /* One run, timed; a second command may follow it, counted or not. */
@@ -92,20 +98,20 @@ static long rgl_time_all(struct rgl_req *rq, struct rgl_runs *runs)
 	return 0;
 }
 
-/* Splits the words after N at "," or "/" into one or two commands. */
+/* Splits the words after N at "+" or "/" into one or two commands. */
 static int rgl_bench_split(struct rgl_req *rq, struct rgl_runs *runs)
 {
 	struct rgl_req *to = runs->first;
 	int i;
 
 	for (i = 2; i < rq->argc; i++) {
-		if (strcmp(rq->argv[i], ",") && strcmp(rq->argv[i], "/")) {
+		if (strcmp(rq->argv[i], "+") && strcmp(rq->argv[i], "/")) {
 			to->argv[to->argc++] = rq->argv[i];
 			continue;
 		}
 		if (to != runs->first)
 			return rgl_usage(rq, "more than two commands");
-		runs->second_counts = *rq->argv[i] == ',';
+		runs->second_counts = *rq->argv[i] == '+';
 		to = runs->second;
 	}
 	if (!runs->first->argc || (to == runs->second && !to->argc))
@@ -115,7 +121,20 @@ static int rgl_bench_split(struct rgl_req *rq, struct rgl_runs *runs)
 	return 0;
 }
 
-/* bench N[+MS] COMMAND [, COMMAND | / COMMAND] */
+/* What a command that failed had to say. */
+static void rgl_bench_blame(struct rgl_req *rq, struct rgl_req *commands, long ret)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		if (commands[i].usage)
+			rgl_usage(rq, "%s", commands[i].out);
+		else if (ret < 0)
+			rgl_say(rq, "%s ", commands[i].out);
+	}
+}
+
+/* bench N[+MS] COMMAND [+ COMMAND | / COMMAND] */
 long rgl_cmd_bench(struct rgl_req *rq)
 {
 	struct rgl_req *commands = kcalloc(2, sizeof(*commands), GFP_KERNEL);
@@ -134,8 +153,7 @@ long rgl_cmd_bench(struct rgl_req *rq)
 	ret = rgl_bench_split(rq, &runs);
 	if (!ret)
 		ret = rgl_time_all(rq, &runs);
-	if (commands[0].usage || commands[1].usage)
-		rgl_usage(rq, "%s", commands[commands[1].usage].out);
+	rgl_bench_blame(rq, commands, ret);
 out:
 	kfree(runs.busy);
 	kfree(commands);

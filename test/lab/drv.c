@@ -59,6 +59,8 @@ static const struct pci_error_handlers rgl_err_handler = {
 
 static int rgl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
+	/* Or a bare reset by power management finds it in no state at all. */
+	pci_set_power_state(pdev, PCI_D0);
 	rgl_event(pdev, "probe");
 	return 0;
 }

@@ -56,7 +56,7 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "irqstall", 2, 2, rgl_cmd_irqstall, "CPU MS" },
 	{ "ipmodify", 2, 2, rgl_cmd_ipmodify, "FUNC on|off" },
 	{ "idle", 0, 0, rgl_cmd_idle, "" },
-	{ "bench", 2, RGL_ARGS - 1, rgl_cmd_bench, "N[+MS] COMMAND [,|/ COMMAND]" },
+	{ "bench", 2, RGL_ARGS - 1, rgl_cmd_bench, "N[+MS] COMMAND [+|/ COMMAND]" },
 	{ "pairs", 2, 2, rgl_cmd_pairs, "NAME N" },
 	{ "tracer", 2, 2, rgl_cmd_tracer, "FUNC set|on|off" },
 	{ "native", 2, 2, rgl_cmd_native, "BDF prepare|done" },

@@ -17,18 +17,19 @@ ONE, TWO, ALIAS = "02:01.0", "02:02.0", "02:00.0"
 def group(vm):
     """Both in one domain, in the exerciser's hands."""
     vm.sh("echo 0000:01:00.0 > /sys/bus/pci/devices/0000:01:00.0/driver/unbind", check=False)
-    vm.sh(f"rgx claim {ONE} , domain new d {ONE} , map d {IOVA:#x} 0x1000 {OLD} , "
+    vm.sh(f"rgx bind {ONE} , bind {TWO} , claim {ONE} , domain new d {ONE} , map d {IOVA:#x} 0x1000 {OLD} , "
           f"attach {ONE} d")
     yield
     if vm.alive:
         vm.sh(f"rgx -k unhold {ONE} , unhold {TWO} , detach {ONE} , release {ONE} , "
-              "domain free d", check=False)
+              f"domain free d , unbind {ONE} , unbind {TWO}", check=False)
 
 
 @contextlib.contextmanager
 def window(vm, bdf):
     rgx(vm, "hold", bdf, "pm")
-    job = vm.bg(f"rgx reset {bdf} function")
+    # Not pci_reset_function(): that locks the bridge above both.
+    job = vm.bg(f"rgx reset {bdf} __locked")
     try:
         rgx(vm, "waitreset", bdf)
         yield

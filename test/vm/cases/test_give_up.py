@@ -46,6 +46,7 @@ def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True, armed=False):
     assert status(vm)["close_timeouts"] == "1"
 
 
+@pytest.mark.modes("legacy")
 def test_busy_group(vm, kernel, gate, endpoint):
     """Somebody holds the IOMMU group's mutex for long.
 
@@ -55,6 +56,7 @@ def test_busy_group(vm, kernel, gate, endpoint):
     gives_up(vm, kernel, gate, endpoint, f"rgx holdmutex {FIRST} 6000", kernel.series < (7, 0))
 
 
+@pytest.mark.modes("legacy")
 def test_busy_ftrace(vm, kernel, gate, endpoint):
     """A tracer is being unregistered and holds ftrace's lock.
 
@@ -63,6 +65,7 @@ def test_busy_ftrace(vm, kernel, gate, endpoint):
     gives_up(vm, kernel, gate, endpoint, "rgx holdftrace 6000")
 
 
+@pytest.mark.modes("legacy")
 def test_stuck_cpu(vm, kernel, gate, endpoint):
     """A CPU does not come out of an interrupts-off section: a queue that does not drain.
 
@@ -104,6 +107,7 @@ def test_parked(vm, gate, endpoint):
         one.rgx("busmaster", "on")
 
 
+@pytest.mark.modes("legacy")
 def test_silent_opened(vm, gate, endpoint):
     """on_failed_reset=open: the table opens, ATS stays off.
 

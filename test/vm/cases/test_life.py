@@ -20,6 +20,7 @@ def outside(vm):
     }
 
 
+@pytest.mark.modes("legacy")
 def test_no_trace_left(vm, gate, endpoint):
     """I8: after unload nothing is in ftrace, sysfs, or any driver's err_handler; and while it
     is loaded, drivers that come and go have ours in front of theirs.
@@ -90,6 +91,7 @@ def test_load_and_unload_under_load(vm, gate, endpoint):
     assert one.context.present and one.ats_on
 
 
+@pytest.mark.modes("legacy")
 def test_loaded_in_a_reset(vm, gate, endpoint):
     """A module that is loaded in the middle of a reset leaves that one alone.
 
@@ -128,6 +130,7 @@ def test_removed_in_window(vm, gate, endpoint):
     assert again.context.present and again.ats_on
 
 
+@pytest.mark.modes("legacy")
 def test_disarm(vm, gate, endpoint):
     """disarm=1: loaded, shown, and nothing is touched.
 

@@ -56,6 +56,7 @@ def test_every_method(vm, gate, endpoint):
     assert gate_file(vm, FIRST, "windows") == str(len(WAYS))
 
 
+@pytest.mark.modes("legacy")
 def test_raw_calls(vm, gate, endpoint):
     """pcie_flr() and __pci_reset_function_locked() by a caller that restores on its own.
 
@@ -87,6 +88,7 @@ def test_unbound(vm, gate, endpoint):
     one.use("flr", "pm", "bus")
 
 
+@pytest.mark.modes("legacy")
 def test_nested(vm, gate, endpoint):
     """A quirk over an FLR: the window ends when the quirk returns, 250 ms after the FLR.
 
@@ -103,6 +105,7 @@ def test_nested(vm, gate, endpoint):
     restore(one)
 
 
+@pytest.mark.modes("legacy")
 def test_overlapping(vm, gate, endpoint):
     """A raw FLR by somebody else while a reset is running: open at the end of the last one.
 
@@ -163,6 +166,7 @@ def test_stock_probe_closes(vm, endpoint):
     one.use("flr", "pm", "bus")
 
 
+@pytest.mark.modes("legacy")
 def test_mode_and_scope(vm, gate, endpoint):
     """mode=off leaves a function alone; scope=ats leaves functions without ATS alone, and
     mode=on takes one of them.
@@ -188,7 +192,8 @@ def test_mode_and_scope(vm, gate, endpoint):
     rgx(vm, "busmaster", EDU, "on")
 
 
-def test_second_storm_traces(vm, gate, endpoint):
+@pytest.mark.modes("legacy")
+def test_says_what_happened(vm, gate, endpoint):
     """What the module says of a window is what the trace says: tracepoints, sysfs, uevents.
 
     Deliberate break: count `dropped` twice.
