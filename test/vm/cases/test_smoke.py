@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The lab itself, on stock kernels: needs neither the module nor the exerciser."""
 
+import pytest
 from lab import memory, pci, trace
+
+pytestmark = pytest.mark.machine("scenario")
 
 BDF = "01:00.0"
 
