@@ -108,7 +108,7 @@ def kernel(request, vm_key):
 def stock_vm(request, vm_key, kernel):
     """A booted guest; resetgate.ko is in /lab (if it builds) but not loaded."""
     guest = request.session.stash[_KEY].get(vm_key, kernel)
-    guest.sh(f"echo 'lab: {request.node.name}' > /dev/kmsg")
+    guest.new_case(request.node.name)
     yield guest
     if guest.alive:
         guest.check_console()

@@ -93,7 +93,7 @@ MACHINES = {machine.name: machine for machine in (
 
 # What QEMU writes down: everything the IOMMU is asked, and what reaches configuration space.
 TRACE_EVENTS = (
-    "vtd_inv_desc*", "vtd_ce_not_present", "vtd_re_not_present", "vtd_dmar_fault",
+    "vtd_inv_desc", "vtd_ce_not_present", "vtd_re_not_present", "vtd_dmar_fault",
     "vtd_reg_dmar_root", "vtd_pasid_cache_*", "vtd_context_cache_reset", "pci_cfg_write",
 )
 

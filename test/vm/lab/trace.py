@@ -5,6 +5,7 @@ The kernel's own view is not asked: this file is the judge of most cases. Functi
 named as "01:00.0", requester IDs of invalidations are translated to that.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -140,11 +141,17 @@ def _cfg_write(index, at, text):
     return CfgWrite(index, at, bdf, offset, value)
 
 
+@functools.lru_cache(maxsize=8)
+def _minute(text):
+    """The epoch of a minute: a storm has thousands of lines in each."""
+    return datetime.fromisoformat(text + "+00:00").timestamp()
+
+
 def _event(index, line):
     match = _LINE.match(line)
     if not match:
         return None
-    at = datetime.fromisoformat(match["at"].replace("Z", "+00:00")).timestamp()
+    at = _minute(match["at"][:16]) + float(match["at"][17:-1])
     name, text = match["name"], match["text"]
     if name == "pci_cfg_write":
         return _cfg_write(index, at, text)
@@ -156,6 +163,38 @@ def _event(index, line):
     if name == "vtd_reg_dmar_root":
         return RootSet(index, at, text)
     return Other(index, at, name, text)
+
+
+class Reader:
+    """Follows a trace that is being written: every line is parsed once.
+
+    A storm writes a thousand lines a second, and cases ask again and again.
+    """
+
+    def __init__(self, path):
+        self._path, self._offset, self._lines, self._events = path, 0, 0, []
+
+    def read(self):
+        """All events since the last forget()."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        # A last line without its end is still being written.
+        data = data[:data.rfind(b"\n") + 1]
+        self._offset += len(data)
+        for line in data.decode(errors="replace").splitlines():
+            event = _event(self._lines, line)
+            self._lines += 1
+            if event:
+                self._events.append(event)
+        return self._events
+
+    def forget(self):
+        """A new case begins: what was before is not its business, but for the root table."""
+        self._events = [event for event in self.read() if isinstance(event, RootSet)]
 
 
 class Trace:

@@ -72,6 +72,7 @@ class VM:
         stem = name or f"{kernel.key}-{mode}-{machine}"
         self.dir = host.LAB / "runs" / f"{stem}-{os.getpid()}-{next(_RUNS)}"
         self.console_path, self.trace_path = self.dir / "console.log", self.dir / "trace.log"
+        self._trace = trace.Reader(self.trace_path)
         self._process = self._agent = self.monitor = self._lock = None
         self._buffer, self._sequence, self._background = b"", 0, 0
         self.allowed_splats = []
@@ -199,8 +200,13 @@ class VM:
             raise Splat(f"{len(found)} complaints on {self.console_path}:\n" + "\n".join(found[:20]))
 
     def trace(self):
-        """All events so far, as a trace.Trace."""
-        return trace.Trace.load(self.trace_path)
+        """All events of the case so far, as a trace.Trace."""
+        return trace.Trace(self._trace.read())
+
+    def new_case(self, name):
+        """What comes now belongs to another case."""
+        self._trace.forget()
+        self.sh(f"echo 'lab: {name}' > /dev/kmsg")
 
     # -- the guest ----------------------------------------------------------------------
 
