@@ -9,6 +9,8 @@ from lab import build, host, images, kernels, machines, pool
 from lab.__main__ import setup
 
 DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs")
+# What does not depend on the mode runs in one on each kernel, and so in each in all.
+ONCE = {"bookworm": "legacy", "trixie": "sm-ss", "trixie-rt": "sm-fs", "trixie-backports": "sm-fs"}
 _KEY = pytest.StashKey()
 
 
@@ -42,21 +44,28 @@ def _chosen(definition, marker, default, wanted):
     return [name for name in names if not wanted or name in wanted]
 
 
+def _modes(definition, key, once, wanted):
+    """The modes of a case on a kernel; for `once` that kernel's own, or the first wanted."""
+    if not once:
+        return _chosen(definition, "modes", DEFAULT_MODES, wanted)
+    return [wanted[0]] if wanted and ONCE[key] not in wanted else [ONCE[key]]
+
+
 def pytest_generate_tests(metafunc):
     """Every case that asks for a VM runs on every kernel in every mode."""
     if "vm_key" not in metafunc.fixturenames:
         return
     option = metafunc.config.option
     keys = _chosen(metafunc.definition, "kernels", kernels.KEYS, option.kernels.split(","))
-    modes = _chosen(metafunc.definition, "modes", DEFAULT_MODES,
-                    option.modes.split(",") if option.modes else ())
+    wanted = option.modes.split(",") if option.modes else ()
+    once = metafunc.definition.get_closest_marker("once")
     machine = metafunc.definition.get_closest_marker("machine")
     boot = metafunc.definition.get_closest_marker("boot")
     fresh = metafunc.definition.get_closest_marker("fresh")
     params = [pool.Key(key, mode, machine.args[0] if machine else "virtio-ats",
                        tuple(sorted(boot.kwargs.items())) if boot else (),
                        metafunc.definition.nodeid if fresh else "")
-              for key in keys for mode in modes]
+              for key in keys for mode in _modes(metafunc.definition, key, once, wanted)]
     metafunc.parametrize("vm_key", params, ids=[str(param) for param in params])
 
 

@@ -27,21 +27,20 @@ def refused(vm, params, *words):
     return found[0]
 
 
-@pytest.mark.parametrize("params, word", [
-    ("policy=busi", "policy"), ("policy=", "policy"), ("policy=busy", "policy"),
-    ("scope=at", "scope"), ("scope=" + "x" * 200, "scope"), ("on_failed_reset=1", "on_failed"),
-    ("disarm=maybe", "disarm"), ("allow_untested=7", "allow_untested"),
-])
-@pytest.mark.modes("legacy")
-def test_parameters(vm, gate, params, word):
+@pytest.mark.once
+def test_parameters(vm, gate):
     """A malformed value: what was expected, what was found; not loaded.
 
     Deliberate break: rg_choice_set() takes anything for the default.
     """
-    refused(vm, params, word, "expected", "found")
+    for params, word in (("policy=busi", "policy"), ("policy=", "policy"),
+                         ("policy=busy", "policy"), ("scope=at", "scope"),
+                         ("scope=" + "x" * 200, "scope"), ("on_failed_reset=1", "on_failed"),
+                         ("disarm=maybe", "disarm"), ("allow_untested=7", "allow_untested")):
+        refused(vm, params, word, "expected", "found")
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_unknown_parameter(vm, gate):
     """The kernel's own rule: an unknown parameter is a warning, the module loads."""
     marker = note(vm, "case: unknown parameter")
@@ -49,7 +48,7 @@ def test_unknown_parameter(vm, gate):
     assert "unknown parameter 'polici'" in "".join(dmesg_since(vm, marker))
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_writes(vm, gate, endpoint):
     """Nonsense in every writable file gives -EINVAL and changes nothing.
 
@@ -78,10 +77,10 @@ def test_writes(vm, gate, endpoint):
         assert not one.context.present
 
 
-@pytest.mark.modes("legacy")
 @pytest.mark.parametrize("function, name", [
     ("pcie_flr", "reset"), ("pci_enable_ats", "endpoint"), ("iommu_context_addr", "vtd"),
 ])
+@pytest.mark.once
 def test_held_by_another_patcher(vm, gate, endpoint, function, name):
     """Another ops has IPMODIFY on a target: that set is off whole, named, and status says so.
 
@@ -123,7 +122,7 @@ MUTANTS = [
 ]
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_other_kernels(vm, gate, endpoint):
     """A kernel whose BTF differs: the set that needs it is off whole, or the load is refused;
     one line names the target, what was expected and what was found.
@@ -149,8 +148,8 @@ def test_other_kernels(vm, gate, endpoint):
     vm.sh("rm -f /run/btf")
 
 
-@pytest.mark.modes("legacy")
 @pytest.mark.kernels("bookworm", "trixie", "trixie-rt")
+@pytest.mark.once
 def test_ftrace_off(vm, gate):
     """kernel.ftrace_enabled=0 (7.x ignores it): refused with one line, nothing half-done.
 
@@ -172,7 +171,7 @@ def test_no_iommu(vm, gate):
     refused(vm, "", "no IOMMU", "expected Intel VT-d")
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_untested_series(vm, kernel, gate, variant):
     """A kernel nobody has tested: refused, unless allow_untested=1; disarm=1 loads anywhere.
 

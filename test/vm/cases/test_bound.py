@@ -32,6 +32,7 @@ def io_with_resets(vm, bdf, disk, rounds, timeout=100):
     return result.rc == 0 and f"verified {rounds}" in result.out
 
 
+@pytest.mark.once
 def test_nvme(vm, gate):
     """20 sysfs resets of a bound nvme, 2 MiB of I/O in each, checksums right.
 
@@ -47,6 +48,7 @@ def test_nvme(vm, gate):
 
 
 @pytest.mark.kernels("trixie-backports")
+@pytest.mark.once
 def test_virtio_blk(vm, gate):
     """20 sysfs resets of a bound virtio_blk with ATS, on a kernel that can do it.
 
@@ -92,6 +94,7 @@ def passes(vm):
 
 @pytest.mark.fresh
 @pytest.mark.modes("legacy")
+@pytest.mark.kernels("trixie")
 @pytest.mark.parametrize("with_module", (False, True), ids=("stock", "gated"))
 def test_virtio_net(vm, gate, with_module):
     """virtio_net loses its traffic to an FLR until it is bound again: no worse with the module."""

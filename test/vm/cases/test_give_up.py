@@ -46,7 +46,7 @@ def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True, armed=False):
     assert status(vm)["close_timeouts"] == "1"
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_busy_group(vm, kernel, gate, endpoint):
     """Somebody holds the IOMMU group's mutex for long.
 
@@ -56,7 +56,7 @@ def test_busy_group(vm, kernel, gate, endpoint):
     gives_up(vm, kernel, gate, endpoint, f"rgx holdmutex {FIRST} 6000", kernel.series < (7, 0))
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_busy_ftrace(vm, kernel, gate, endpoint):
     """A tracer is being unregistered and holds ftrace's lock.
 
@@ -65,7 +65,7 @@ def test_busy_ftrace(vm, kernel, gate, endpoint):
     gives_up(vm, kernel, gate, endpoint, "rgx holdftrace 6000")
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_stuck_cpu(vm, kernel, gate, endpoint):
     """A CPU does not come out of an interrupts-off section: a queue that does not drain.
 
@@ -76,6 +76,7 @@ def test_stuck_cpu(vm, kernel, gate, endpoint):
     gives_up(vm, kernel, gate, endpoint, "rgx irqstall 1 5000", armed=True)
 
 
+@pytest.mark.once
 def test_parked(vm, gate, endpoint):
     """I5, I9: a function that is silent after its reset stays blocked, says so, and opens by
     hand or by a good reset; none of it touches its ATS while it is silent.
@@ -107,7 +108,7 @@ def test_parked(vm, gate, endpoint):
         one.rgx("busmaster", "on")
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_silent_opened(vm, gate, endpoint):
     """on_failed_reset=open: the table opens, ATS stays off.
 
@@ -124,6 +125,7 @@ def test_silent_opened(vm, gate, endpoint):
     assert one.ats_on
 
 
+@pytest.mark.once
 def test_attach_while_parked(vm, gate, endpoint):
     """I3, I5: attaches go on while a function is parked, and count when it opens.
 

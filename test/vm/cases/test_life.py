@@ -20,7 +20,7 @@ def outside(vm):
     }
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_no_trace_left(vm, gate, endpoint):
     """I8: after unload nothing is in ftrace, sysfs, or any driver's err_handler; and while it
     is loaded, drivers that come and go have ours in front of theirs.
@@ -47,6 +47,7 @@ def test_no_trace_left(vm, gate, endpoint):
     rgx(vm, "unbind", NVME)
 
 
+@pytest.mark.once
 def test_busy_in_window(vm, gate, endpoint):
     """I8: rmmod says busy while a gate is closed, and the window goes on unharmed.
 
@@ -64,14 +65,15 @@ def test_busy_in_window(vm, gate, endpoint):
     assert not vm.sh("ls -d /sys/module/resetgate", check=False).out.startswith("/sys")
 
 
+@pytest.mark.once
 def test_load_and_unload_under_load(vm, gate, endpoint):
-    """I8: 50 rounds (10 outside legacy mode) under map, unmap and resets; no splat.
+    """I8: 50 rounds under map, unmap and resets; no splat.
 
     Deliberate break: free the state without waiting for those in our functions.
     """
     gate()
     one = endpoint()
-    rounds = 50 if vm.mode == "legacy" else 10
+    rounds = 50
     vm.sh("rmmod resetgate")
     loop = (f"while [ ! -e /run/stop ]; do rgx reset {FIRST} function >/dev/null || exit 1; "
             "sleep .05; done")
@@ -91,7 +93,7 @@ def test_load_and_unload_under_load(vm, gate, endpoint):
     assert one.context.present and one.ats_on
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_loaded_in_a_reset(vm, gate, endpoint):
     """A module that is loaded in the middle of a reset leaves that one alone.
 
@@ -105,6 +107,7 @@ def test_loaded_in_a_reset(vm, gate, endpoint):
         assert not one.context.present
 
 
+@pytest.mark.once
 def test_removed_in_window(vm, gate, endpoint):
     """I9: a function that is removed while its gate is closed; it comes back open.
 
@@ -130,7 +133,7 @@ def test_removed_in_window(vm, gate, endpoint):
     assert again.context.present and again.ats_on
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_disarm(vm, gate, endpoint):
     """disarm=1: loaded, shown, and nothing is touched.
 

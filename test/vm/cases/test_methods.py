@@ -37,6 +37,7 @@ def held(vm, one, command, method, kind):
     return seen, story[0], len(story[0].all.between(0x110, 0x111).dev_tlb(FIRST))
 
 
+@pytest.mark.once
 def test_every_method(vm, gate, endpoint):
     """flr, pm, bus through each function that drivers call: one window each, silent to its end.
 
@@ -56,7 +57,7 @@ def test_every_method(vm, gate, endpoint):
     assert gate_file(vm, FIRST, "windows") == str(len(WAYS))
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_raw_calls(vm, gate, endpoint):
     """pcie_flr() and __pci_reset_function_locked() by a caller that restores on its own.
 
@@ -73,6 +74,7 @@ def test_raw_calls(vm, gate, endpoint):
     one.use("flr", "pm", "bus")
 
 
+@pytest.mark.once
 def test_unbound(vm, gate, endpoint):
     """A function without a driver: opens when the bracket returns, restored by then.
 
@@ -88,7 +90,7 @@ def test_unbound(vm, gate, endpoint):
     one.use("flr", "pm", "bus")
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_nested(vm, gate, endpoint):
     """A quirk over an FLR: the window ends when the quirk returns, 250 ms after the FLR.
 
@@ -105,7 +107,7 @@ def test_nested(vm, gate, endpoint):
     restore(one)
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_overlapping(vm, gate, endpoint):
     """A raw FLR by somebody else while a reset is running: open at the end of the last one.
 
@@ -166,7 +168,7 @@ def test_stock_probe_closes(vm, endpoint):
     one.use("flr", "pm", "bus")
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_mode_and_scope(vm, gate, endpoint):
     """mode=off leaves a function alone; scope=ats leaves functions without ATS alone, and
     mode=on takes one of them.
@@ -192,7 +194,7 @@ def test_mode_and_scope(vm, gate, endpoint):
     rgx(vm, "busmaster", EDU, "on")
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_says_what_happened(vm, gate, endpoint):
     """What the module says of a window is what the trace says: tracepoints, sysfs, uevents.
 

@@ -128,7 +128,7 @@ def test_two_functions_at_once(vm, gate, endpoint):
         assert this.context.present and this.ats_on
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_neighbour_is_untouched(vm, gate, endpoint):
     """A reset of one function leaves the invalidations of its neighbour alone.
 
@@ -142,7 +142,7 @@ def test_neighbour_is_untouched(vm, gate, endpoint):
     assert two.ats_on and two.context.present
 
 
-@pytest.mark.modes("legacy")
+@pytest.mark.once
 def test_idle_is_untouched(vm, gate, endpoint):
     """I7: with no reset in progress nothing is hooked on the map, unmap and invalidation path.
 

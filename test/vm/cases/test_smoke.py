@@ -9,6 +9,7 @@ pytestmark = pytest.mark.machine("scenario")
 BDF = "01:00.0"
 
 
+@pytest.mark.once
 def test_commands(stock_vm, kernel):
     """The agent runs commands, gives their exit code and output, and survives a failing one."""
     assert stock_vm.sh("uname -r").out.strip() == kernel.release
@@ -31,6 +32,7 @@ def test_mode(stock_vm, kernel):
         assert stage == {"sm-ss": 2, "sm-fs": 1}[stock_vm.mode]
 
 
+@pytest.mark.once
 def test_reset_in_trace(stock_vm):
     """An FLR is seen in the trace, between the marks, in order; ATS is restored after it."""
     stock_vm.sh("modprobe virtio_net")
