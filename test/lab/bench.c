@@ -4,15 +4,18 @@
  * -icount, one CPU). There, idle time is skipped, but it still moves the clock:
  * what a command costs is the time that passed less the time the CPU idled, so
  * workers and RCU callbacks on its behalf are in it.
+ *
+ * The kernel's own figures of idle time are too coarse, from 7.x on by a tick.
+ * Ours lies between the cpu_idle tracepoint, which is where the CPU halts, and
+ * the interrupt that ends it.
  */
-#include <linux/ftrace.h>
 #include <linux/delay.h>
 #include <linux/iommu.h>
-#include <linux/ktime.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
-#include <linux/kernel_stat.h>
-#include <linux/tick.h>
+#include <linux/timex.h>
+
+#include <trace/events/power.h>
 
 #include "rglab.h"
 
@@ -31,14 +34,60 @@ struct rgl_runs {
 	bool second_counts;
 };
 
+/* Of the one CPU. */
+static u64 rgl_idle_total, rgl_idle_since;
+
+static void rgl_idle_begins(void *data, unsigned int state, unsigned int cpu)
+{
+	rgl_idle_since = state == PWR_EVENT_EXIT ? 0 : get_cycles();
+}
+
+static void notrace rgl_idle_ends(unsigned long ip, unsigned long parent_ip,
+				  struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	u64 since = rgl_idle_since;
+
+	rgl_idle_since = 0;
+	if (since)
+		rgl_idle_total += get_cycles() - since;
+}
+
+static struct ftrace_ops rgl_idle_ops = { .func = rgl_idle_ends };
+static bool rgl_idle_on;
+
+static int rgl_idle_init(void)
+{
+	static char name[] = "tick_irq_enter";
+	int ret;
+
+	if (num_online_cpus() > 1)
+		return -EOPNOTSUPP;
+	ret = ftrace_set_filter(&rgl_idle_ops, name, strlen(name), 1);
+	if (!ret)
+		ret = register_ftrace_function(&rgl_idle_ops);
+	if (ret)
+		return ret;
+	ret = register_trace_cpu_idle(rgl_idle_begins, NULL);
+	if (ret)
+		unregister_ftrace_function(&rgl_idle_ops);
+	else
+		rgl_idle_on = true;
+	return ret;
+}
+
+static void rgl_idle_exit(void)
+{
+	if (rgl_idle_on) {
+		unregister_trace_cpu_idle(rgl_idle_begins, NULL);
+		tracepoint_synchronize_unregister();
+		unregister_ftrace_function(&rgl_idle_ops);
+	}
+	ftrace_free_filter(&rgl_idle_ops);
+}
+
 static struct rgl_time rgl_time(void)
 {
-	struct rgl_time t = { .wall = ktime_get_ns() };
-	u64 wall;
-
-	/* In us: rounding is what makes this useless for less than 0.1 ms. */
-	t.idle = get_cpu_idle_time_us(0, &wall) * NSEC_PER_USEC;
-	return t;
+	return (struct rgl_time){ .wall = get_cycles(), .idle = READ_ONCE(rgl_idle_total) };
 }
 
 /* Runs one command; a failure says which it was. */
@@ -61,11 +110,13 @@ static long rgl_time_once(struct rgl_runs *runs, unsigned int i)
 
 	if (ret >= 0 && runs->second && runs->second_counts)
 		ret = rgl_again(runs->second);
-	runs->wall[i] = ktime_get_ns() - start.wall;
+	runs->wall[i] = get_cycles() - start.wall;
 	/* What was left to workers is part of the cost. */
 	if (runs->settle)
 		msleep(runs->settle);
 	end = rgl_time();
+	if (end.idle - start.idle > end.wall - start.wall)
+		return -ERANGE;
 	runs->busy[i] = end.wall - start.wall - (end.idle - start.idle);
 	if (ret >= 0 && runs->second && !runs->second_counts)
 		ret = rgl_again(runs->second);
@@ -139,13 +190,16 @@ long rgl_cmd_bench(struct rgl_req *rq)
 {
 	struct rgl_req *commands = kcalloc(2, sizeof(*commands), GFP_KERNEL);
 	struct rgl_runs runs = { .first = commands, .second = commands + 1 };
-	long ret = -ENOMEM;
+	long ret = rgl_idle_on ? 0 : rgl_idle_init();
 
+	if (ret)
+		goto out;
 	if (sscanf(rq->argv[1], "%u+%u", &runs.n, &runs.settle) < 1 || !runs.n ||
 	    runs.n > RGL_RUNS) {
-		kfree(commands);
-		return rgl_usage(rq, "not a number of runs: %s", rq->argv[1]);
+		ret = rgl_usage(rq, "not a number of runs: %s", rq->argv[1]);
+		goto out;
 	}
+	ret = -ENOMEM;
 	runs.busy = kcalloc(2 * runs.n, sizeof(u64), GFP_KERNEL);
 	if (!commands || !runs.busy)
 		goto out;
@@ -240,6 +294,7 @@ long rgl_cmd_native(struct rgl_req *rq)
 
 void rgl_bench_exit(void)
 {
+	rgl_idle_exit();
 	if (rgl_tracer_on)
 		unregister_ftrace_function(&rgl_tracer);
 	ftrace_free_filter(&rgl_tracer);

@@ -3,10 +3,9 @@
 
 QEMU's -icount shift=0 makes guest time count instructions, one per nanosecond, on one CPU.
 Idle time is skipped but moves the guest's clock all the same, so a command's cost is the time
-that passed less the time the kernel accounts as idle; workers, timers and RCU callbacks on its
-behalf are in it (the exerciser waits 20 ms after a reset for them). The kernel's idle time has
-a resolution of 1 us, which is 1000 instructions: nothing against a reset or a registration;
-map, unmap and attach never idle.
+that passed less the time the CPU was halted, which the exerciser takes itself (the kernel's
+figures are too coarse): the work of workers, timers and RCU on its behalf is in it, and after
+a reset 20 ms are waited for them.
 
 A pair's cost is the median of 100 batches of 100 pairs: a timer tick is in every tenth batch
 or so, never in the median, and it comes out the same to the instruction. Of resets and
@@ -100,7 +99,7 @@ class Bench:
 
     @staticmethod
     def _attaches():
-        return f"rgx bench {ATTACHES} detach {BDF} , attach {BDF} bench"
+        return f"rgx bench {ATTACHES} detach {BDF} + attach {BDF} bench"
 
     def pair(self):
         """One map and one unmap of a page, strict mode."""
@@ -140,7 +139,7 @@ class Bench:
         """The kernel's own prepare and done; None before 7.0."""
         if self.vm.kernel.series < (7, 0):
             return None
-        return self._timed(f"{RESETS} native {BDF} prepare , native {BDF} done")["min"]
+        return self._timed(f"{RESETS} native {BDF} prepare + native {BDF} done")["min"]
 
 
 def _percent(value, base):
