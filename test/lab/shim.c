@@ -147,7 +147,7 @@ static void rgl_reset_seen(struct rgl_fn *fn, int kind)
  */
 static void rgl_end_sbr(struct rgl_fn *fn, u32 val)
 {
-	unsigned long end = jiffies + 10 * HZ;
+	unsigned long end = jiffies + 60 * HZ;
 
 	if (val & PCI_BRIDGE_CTL_BUS_RESET) {
 		WRITE_ONCE(fn->in_sbr, true);
