@@ -56,7 +56,7 @@ def dmesg_since(vm, marker):
 
     busybox's insmod tries a second system call where the first one fails.
     """
-    lines = vm.sh("dmesg").out.rsplit(marker, 1)[-1].splitlines()
+    lines = vm.sh("dmesg | tail -n 400").out.rsplit(marker, 1)[-1].splitlines()
     return list(dict.fromkeys(re.sub(r"^\[ *[\d.]+\] ", "", line) for line in lines))
 
 

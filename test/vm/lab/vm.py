@@ -2,6 +2,7 @@
 """One virtual machine: boot, run commands in it, ask QEMU, demand a clean end."""
 
 import base64
+import gzip
 import itertools
 import os
 import select
@@ -43,6 +44,13 @@ class Result:
 
     def __str__(self):
         return self.out.strip()
+
+
+def _unpacked(text):
+    """An answer as the agent packed it: see init.sh."""
+    if text.startswith(b"gz:"):
+        return gzip.decompress(base64.b64decode(text[3:]))
+    return base64.b64decode(text)
 
 
 class Background:
@@ -228,7 +236,7 @@ class VM:
                 start = line.find(prefix)
                 if start >= 0:
                     rc, _, text = line[start + len(prefix):].strip().partition(b" ")
-                    return Result(int(rc), base64.b64decode(text).decode(errors="replace"))
+                    return Result(int(rc), _unpacked(text).decode(errors="replace"))
             self._receive(deadline, what)
 
     def _receive(self, deadline, what):
