@@ -28,6 +28,7 @@ def refused(vm, params, *words):
 
 
 @pytest.mark.once
+@pytest.mark.kernels("bookworm", "trixie-backports")
 def test_parameters(vm, gate):
     """A malformed value: what was expected, what was found; not loaded.
 
@@ -41,6 +42,7 @@ def test_parameters(vm, gate):
 
 
 @pytest.mark.once
+@pytest.mark.kernels("bookworm", "trixie-backports")
 def test_unknown_parameter(vm, gate):
     """The kernel's own rule: an unknown parameter is a warning, the module loads."""
     marker = note(vm, "case: unknown parameter")
@@ -49,6 +51,7 @@ def test_unknown_parameter(vm, gate):
 
 
 @pytest.mark.once
+@pytest.mark.kernels("bookworm", "trixie-backports")
 def test_writes(vm, gate, endpoint):
     """Nonsense in every writable file gives -EINVAL and changes nothing.
 
@@ -172,6 +175,7 @@ def test_no_iommu(vm, gate):
 
 
 @pytest.mark.once
+@pytest.mark.kernels("bookworm", "trixie-backports")
 def test_untested_series(vm, kernel, gate, variant):
     """A kernel nobody has tested: refused, unless allow_untested=1; disarm=1 loads anywhere.
 

@@ -128,6 +128,7 @@ def test_overlapping(vm, gate, endpoint):
     restore(one)
 
 
+@pytest.mark.once
 def test_probe_closes_nothing(vm, gate, endpoint):
     """Writing reset_method probes methods; the function goes on working, also on 7.x, where
     upstream itself blocks the function for a probe.

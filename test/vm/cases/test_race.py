@@ -110,6 +110,7 @@ def test_order_of_opening(vm, gate, endpoint):
     assert len(done) == 1 and "ats=8000" in done[0] and "cmd=0" in done[0]
 
 
+@pytest.mark.once
 def test_two_functions_at_once(vm, gate, endpoint):
     """Each function has a window of its own; one's opening does not open the other.
 
