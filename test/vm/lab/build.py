@@ -17,7 +17,7 @@ from . import roots
 from .host import LAB, TREE, LabError, in_root, lock, log_path, publish, remove_tree, run, step
 from .initramfs import read_module
 
-_FORMAT = 1
+_FORMAT = 2
 _NOT_MODULE = re.compile(r"^(test/|doc/|\.)|\.md$")
 _NOT_SOURCE = re.compile(r"\.(md|o|ko|cmd|mod)$|\.mod\.c$|/rgx$")
 LAB_SOURCES = "test/lab"
@@ -157,7 +157,8 @@ def _kbuild(kernel, stage, directory, final, make_args, title):
     remove_tree(partial)
     partial.mkdir(parents=True)
     for path in (stage / directory).glob("*.ko"):
-        shutil.copy(path, partial)
+        # As dkms does: what is loaded over and over need not carry what gdb would like.
+        run(["strip", "--strip-debug", "-o", partial / path.name, path], log)
     publish(partial, final)
 
 
