@@ -108,9 +108,11 @@ def test_nested(vm, gate, endpoint):
 
 
 @pytest.mark.once
+@pytest.mark.kernels("bookworm", "trixie", "trixie-rt")
 def test_overlapping(vm, gate, endpoint):
     """A raw FLR by somebody else while a reset is running: open at the end of the last one.
 
+    7.x refuses an FLR of a function that does not answer, so it cannot be staged there.
     Deliberate break: a flag in place of the depth counter.
     """
     gate()
