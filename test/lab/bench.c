@@ -242,6 +242,38 @@ long rgl_cmd_pairs(struct rgl_req *rq)
 	return ret;
 }
 
+/*
+ * N times detach and attach of the domain that the function is attached to, by
+ * the kernel's own calls.
+ */
+long rgl_cmd_swaps(struct rgl_req *rq)
+{
+	struct iommu_group *group;
+	struct rgl_dom *dom;
+	struct pci_dev *pdev;
+	long ret = 0;
+	u64 n;
+
+	if (rgl_u64(rq, 3, &n))
+		return -EINVAL;
+	pdev = rgl_pdev(rq, 1);
+	if (!pdev)
+		return -EINVAL;
+	group = iommu_group_get(&pdev->dev);
+	dom = group ? rgl_dom_get(rq, 2) : NULL;
+	if (dom && iommu_get_domain_for_dev(&pdev->dev) != dom->domain)
+		ret = -ENOENT;
+	while (dom && !ret && n--) {
+		iommu_detach_group(dom->domain, group);
+		ret = iommu_attach_group(dom->domain, group);
+	}
+	if (dom)
+		rgl_dom_put(dom);
+	iommu_group_put(group);
+	pci_dev_put(pdev);
+	return dom ? ret : -EINVAL;
+}
+
 static void notrace rgl_trace_nothing(unsigned long ip, unsigned long parent_ip,
 				      struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
@@ -274,20 +306,23 @@ long rgl_cmd_tracer(struct rgl_req *rq)
 	return ret;
 }
 
-/* native BDF prepare|done: the kernel's own gate, from 7.0 on. */
+/* N times the kernel's own gate around a reset, closed and opened, from 7.0 on. */
 long rgl_cmd_native(struct rgl_req *rq)
 {
-	static const char *const words[] = { "prepare", "done", NULL };
-	int w = rgl_word(rq, 2, words);
 	struct pci_dev *pdev;
-	long ret;
+	long ret = 0;
+	u64 n;
 
-	if (w < 0)
-		return w;
+	if (rgl_u64(rq, 2, &n))
+		return -EINVAL;
 	pdev = rgl_pdev(rq, 1);
 	if (!pdev)
 		return -EINVAL;
-	ret = w ? rgl_native_done(pdev) : rgl_native_prepare(pdev);
+	while (!ret && n--) {
+		ret = rgl_native_prepare(pdev);
+		if (!ret)
+			rgl_native_done(pdev);
+	}
 	pci_dev_put(pdev);
 	return ret;
 }

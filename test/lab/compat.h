@@ -124,10 +124,9 @@ static inline int rgl_native_prepare(struct pci_dev *pdev)
 	return pci_dev_reset_iommu_prepare(pdev);
 }
 
-static inline int rgl_native_done(struct pci_dev *pdev)
+static inline void rgl_native_done(struct pci_dev *pdev)
 {
 	pci_dev_reset_iommu_done(pdev);
-	return 0;
 }
 #else
 static inline int rgl_native_prepare(struct pci_dev *pdev)
@@ -135,9 +134,8 @@ static inline int rgl_native_prepare(struct pci_dev *pdev)
 	return -EOPNOTSUPP;
 }
 
-static inline int rgl_native_done(struct pci_dev *pdev)
+static inline void rgl_native_done(struct pci_dev *pdev)
 {
-	return -EOPNOTSUPP;
 }
 #endif
 

@@ -59,7 +59,8 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "bench", 2, RGL_ARGS - 1, rgl_cmd_bench, "N[+MS] COMMAND [+|/ COMMAND]" },
 	{ "pairs", 2, 2, rgl_cmd_pairs, "NAME N" },
 	{ "tracer", 2, 2, rgl_cmd_tracer, "FUNC set|on|off" },
-	{ "native", 2, 2, rgl_cmd_native, "BDF prepare|done" },
+	{ "swaps", 3, 3, rgl_cmd_swaps, "BDF NAME N" },
+	{ "native", 2, 2, rgl_cmd_native, "BDF N" },
 };
 
 long rgl_usage(struct rgl_req *rq, const char *fmt, ...)

@@ -116,6 +116,7 @@ void rgl_bench_exit(void);
 long rgl_cmd_bench(struct rgl_req *rq);
 long rgl_cmd_pairs(struct rgl_req *rq);
 long rgl_cmd_tracer(struct rgl_req *rq);
+long rgl_cmd_swaps(struct rgl_req *rq);
 long rgl_cmd_native(struct rgl_req *rq);
 
 int rgl_group_mutex_off(void);
