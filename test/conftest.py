@@ -119,9 +119,14 @@ def stock_vm(request, vm_key, kernel):
     guest = request.session.stash[_KEY].get(vm_key, kernel)
     guest.new_case(request.node.name)
     yield guest
-    if guest.alive:
-        guest.check_console()
-    else:
+    try:
+        if guest.alive:
+            guest.check_console()
+    except Exception:
+        # The next case shall not answer for what this one has on the console.
+        request.session.stash[_KEY].kill()
+        raise
+    if not guest.alive:
         request.session.stash[_KEY].kill()
 
 

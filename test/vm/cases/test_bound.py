@@ -32,6 +32,7 @@ def io_with_resets(vm, bdf, disk, rounds, timeout=100):
     return result.rc == 0 and f"verified {rounds}" in result.out
 
 
+@pytest.mark.fresh
 @pytest.mark.once
 def test_nvme(vm, gate):
     """20 sysfs resets of a bound nvme, 2 MiB of I/O in each, checksums right.
@@ -40,7 +41,7 @@ def test_nvme(vm, gate):
     """
     gate("scope=all")
     vm.sh(f"modprobe nvme; rgx rebind {NVME}")
-    rounds = 20 if vm.mode == "legacy" else 5
+    rounds = 20
     assert io_with_resets(vm, NVME, "/dev/nvme0n1", rounds)
     assert gate_file(vm, NVME, "windows") == str(rounds)
     assert gate_file(vm, NVME, "state") == "open"
@@ -56,7 +57,7 @@ def test_virtio_blk(vm, gate):
     """
     gate()
     vm.sh(f"modprobe virtio_blk; rgx rebind {BLK}")
-    rounds = 20 if vm.mode == "legacy" else 5
+    rounds = 20
     assert io_with_resets(vm, BLK, "/dev/vda", rounds)
     assert gate_file(vm, BLK, "windows") == str(rounds)
     vm.sh(f"rgx unbind {BLK}")
