@@ -89,8 +89,7 @@ def test_order_of_opening(vm, gate, endpoint):
     """I6: config space is restored, then the table and its caches, ATS last of all, and all
     of it before the driver's own reset_done.
 
-    Deliberate breaks: in rg_gate_open() swap rg_endpoint_open() and rg_gate_unblock(); open
-    at the method's return although a bracket is open (reset_done then sees it restored late).
+    Deliberate break: open at the method's return although a bracket is open.
     """
     gate()
     one = endpoint()
@@ -108,6 +107,25 @@ def test_order_of_opening(vm, gate, endpoint):
     assert reset.all.after(reset.ats_on).cfg(FIRST) == []
     done = [word for word in vm.sh("rgx events").out.split() if ":done:" in word]
     assert len(done) == 1 and "ats=8000" in done[0] and "cmd=0" in done[0]
+
+
+@pytest.mark.machine("caching")
+@pytest.mark.modes("legacy")
+def test_table_before_ats(vm, gate, endpoint):
+    """I6: the table entry is in force before ATS is on. With caching mode opening flushes the
+    context cache, so the trace shows when.
+
+    Deliberate break: in rg_gate_open() swap rg_endpoint_open() and rg_rids_unblock().
+    """
+    gate()
+    one = endpoint()
+    with told(vm, one) as story:
+        one.rgx("reset", "function")
+    reset = story[0]
+    master = [event for event, on in reset.all.after(reset.flr).master_writes(FIRST) if on]
+    opened = [event for event in reset.blocks() if event.index > reset.flr.index]
+    assert master and opened
+    assert master[-1].index < opened[0].index <= opened[-1].index < reset.ats_on.index
 
 
 @pytest.mark.once

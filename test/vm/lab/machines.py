@@ -72,6 +72,11 @@ MACHINES = {machine.name: machine for machine in (
                        "nvme,bus=rp3,serial=lab0,drive=disk0",
                        f"virtio-blk-pci,bus=rp4,drive=disk1,{_VIO}"),
             ("01:00.0", "02:00.0", "03:00.0", "04:00.0", "05:00.0"), ("disk0", "disk1")),
+    # An IOMMU that caches entries that are not present: the guest has to tell it when one is.
+    Machine("caching",
+            ("-global", "intel-iommu.caching-mode=on", "-netdev", "hubport,id=n0,hubid=0")
+            + _devices(1, f"virtio-net-pci,bus=rp0,netdev=n0,{_VIO}"),
+            ("01:00.0",)),
     # One group; every DMA below the bridge carries the alias 02:00.0.
     Machine("alias",
             _devices(1, "pcie-pci-bridge,bus=rp0,id=pb", "edu,bus=pb,addr=1", "edu,bus=pb,addr=2"),
