@@ -168,8 +168,9 @@ static int rg_patch_judge_file(const char *path)
 	ssize_t size;
 	int rc;
 
+	/* Some security modules complain of a purpose that they do not know. */
 	size = kernel_read_file_from_path(path, 0, &data, INT_MAX, NULL,
-					  READING_UNKNOWN);
+					  READING_FIRMWARE);
 	if (size < 0) {
 		pr_err("btf=%s: cannot be read (%zd); leave the parameter out to use the running kernel's own\n",
 		       path, size);
