@@ -51,6 +51,8 @@ def test_nvme(vm, gate):
         refused = [event for event in vm.trace().of(trace.Other) if event.name == "vtd_dmar_fault"]
         assert memory.context_entry(vm, NVME).present and not refused
         assert gate_file(vm, NVME, "state") == "open"
+        # What waits for that I/O waits for ever, a power-off included.
+        vm.kill()
         pytest.xfail("a queue of QEMU's nvme stopped completing, as it does without the module")
     assert gate_file(vm, NVME, "windows") == str(rounds)
     assert gate_file(vm, NVME, "state") == "open"
