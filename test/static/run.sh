@@ -40,7 +40,7 @@ gate_checkpatch() {
 		case $file in
 		*/compat.h) ignore=--ignore=LINUX_VERSION_CODE,CONSTANT_COMPARISON ;;
 		*/trace.h) ignore=--ignore=COMPLEX_MACRO ;;
-		*/events.c) ignore=--ignore=STATIC_CONST_CHAR_ARRAY ;;
+		*/events.c | */bench.c) ignore=--ignore=STATIC_CONST_CHAR_ARRAY ;;
 		esac
 		"$RG_CHECKPATCH" --no-tree --quiet --terse --show-types \
 			--no-summary $ignore -f "$file" || failed=1
