@@ -17,8 +17,8 @@ def test_commands(stock_vm, kernel):
     job = stock_vm.bg("sleep .2; echo late; exit 3")
     result = job.wait(check=False)
     assert (result.rc, result.out) == (3, "late\n")
-    stock_vm.put("/tmp/blob", bytes(range(256)) * 200)
-    assert stock_vm.sh("wc -c < /tmp/blob").out.strip() == "51200"
+    stock_vm.put("/run/blob", bytes(range(256)) * 200)
+    assert stock_vm.sh("wc -c < /run/blob").out.strip() == "51200"
 
 
 def test_mode(stock_vm, kernel):
