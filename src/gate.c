@@ -268,7 +268,8 @@ notrace bool rg_gate_takes_part(const struct rg_state *state)
  * Closes the gate unless an outer reset did. If it cannot in time, the reset
  * runs ungated.
  *
- * Context: Process context, sleeps a second at the most.
+ * Context: Process context, sleeps two seconds at the most, and as long as the
+ * function has transactions pending.
  */
 void rg_gate_enter(struct rg_state *state, enum rg_reason why)
 {
