@@ -254,7 +254,7 @@ static int rgl_swap_fn(void *data)
 			sw->last_error = ret;
 			schedule_timeout_interruptible(1);
 		}
-		cond_resched();
+		cond_resched_tasks_rcu_qs();
 	}
 	return 0;
 }

@@ -448,7 +448,7 @@ static int rgl_storm_fn(void *data)
 		iommu_unmap(st->domain, RGL_STORM_IOVA, PAGE_SIZE);
 		st->loops++;
 		if (st->fast)
-			cond_resched();
+			cond_resched_tasks_rcu_qs();
 		else
 			usleep_range(200, 300);
 	}

@@ -4,7 +4,8 @@
 #
 # One request is one line, "SEQ BASE64-OF-COMMAND"; one answer is one line,
 # "RG SEQ EXIT-CODE BASE64-OF-OUTPUT", of gzip's output behind "gz:" where it
-# would be long, for the port is slow. The console stays evidence only.
+# would be long, for the port is slow. Empty lines are skipped. The console
+# stays evidence only.
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin:/lab HOME=/root
 mount -t proc proc /proc
@@ -20,6 +21,7 @@ stty -F /dev/ttyS1 raw -echo 115200
 exec 3<>/dev/ttyS1
 echo "RG 0 0 $(uname -r | base64 -w0)" >&3
 while read -r seq code <&3; do
+	[ -n "$code" ] || continue
 	echo "$code" | base64 -d > /run/request
 	sh /run/request > /run/answer 2>&1 < /dev/null 3>&-
 	rc=$?

@@ -17,6 +17,7 @@ from pathlib import Path
 from . import host, initramfs, machines, qmp, roots, splats, trace
 
 BOOT_SECONDS = 180
+NUDGE_SECONDS = 2
 DISK_MIB = 64
 KEEP_RUNS = 200
 _PANIC = "panic_on_warn=1 oops=panic panic=-1"
@@ -160,16 +161,25 @@ class VM:
         """Power off; anything but a clean power-off and a quiet console is a failure."""
         try:
             self._request("sync; poweroff -f")
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired as error:
-                raise LostVM(f"no power-off within 30 s\n{self.console_tail()}") from error
+            self._await_end(time.monotonic() + 30)
             console = self.console()
             if "reboot: Power down" not in console:
                 raise LostVM(f"the VM ended without powering off\n{self.console_tail()}")
             self.check_console()
         finally:
             self.kill()
+
+    def _await_end(self, deadline):
+        while self._process.poll() is None:
+            # Readable at the end, too.
+            if select.select([self._agent], [], [], NUDGE_SECONDS)[0]:
+                if self._agent.recv(65536):
+                    continue
+                self._process.wait(10)
+            elif time.monotonic() > deadline:
+                raise LostVM(f"no power-off within 30 s\n{self.console_tail()}")
+            else:
+                self._nudge()
 
     def kill(self):
         """End QEMU, whatever state it is in; idempotent."""
@@ -221,11 +231,19 @@ class VM:
     def _request(self, command):
         self._sequence += 1
         code = base64.b64encode(command.encode()).decode()
+        self._send(f"{self._sequence} {code}\n".encode())
+        return self._sequence
+
+    def _send(self, data):
         try:
-            self._agent.sendall(f"{self._sequence} {code}\n".encode())
+            self._agent.sendall(data)
         except OSError as error:
             raise LostVM(f"the agent's port is closed\n{self.console_tail()}") from error
-        return self._sequence
+
+    def _nudge(self):
+        """An empty line, unless instructions are counted: it would be counted with them."""
+        if not self._icount:
+            self._send(b"\n")
 
     def _answer(self, sequence, timeout, what):
         deadline = time.monotonic() + timeout
@@ -240,10 +258,15 @@ class VM:
             self._receive(deadline, what)
 
     def _receive(self, deadline, what):
-        """Wait for more bytes, a dead QEMU or the deadline."""
-        ready, _, _ = select.select([self._agent], [], [], max(0, deadline - time.monotonic()))
-        if not ready:
-            raise LostVM(f"no answer in time to: {what}\n{self.console_tail()}")
+        """Wait for more bytes, a dead QEMU or the deadline.
+
+        Now and then the guest misses an interrupt of the emulated UART and both sides wait
+        with bytes in its FIFOs; an empty line, which the agent skips, raises it again.
+        """
+        while not select.select([self._agent], [], [], NUDGE_SECONDS)[0]:
+            if time.monotonic() > deadline:
+                raise LostVM(f"no answer in time to: {what}\n{self.console_tail()}")
+            self._nudge()
         data = self._agent.recv(65536)
         if not data:
             self._process.wait()
