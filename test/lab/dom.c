@@ -446,7 +446,7 @@ static int rgl_storm_fn(void *data)
 			continue;
 		}
 		iommu_unmap(st->domain, RGL_STORM_IOVA, PAGE_SIZE);
-		st->loops++;
+		WRITE_ONCE(st->loops, st->loops + 1);
 		if (st->fast)
 			cond_resched_tasks_rcu_qs();
 		else
@@ -493,6 +493,24 @@ static void rgl_storm_stop(struct rgl_dom *dom, struct rgl_req *rq)
 	rgl_dom_put(dom);
 }
 
+/* Until it has done as many more; a domain without a device has them too. */
+static long rgl_storm_wait(struct rgl_dom *dom, const char *more)
+{
+	unsigned long end = jiffies + 10 * HZ;
+	unsigned long loops;
+	int ret = kstrtoul(more, 0, &loops);
+
+	if (ret)
+		return ret;
+	loops += READ_ONCE(dom->storm->loops);
+	while (time_before(READ_ONCE(dom->storm->loops), loops)) {
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
+		usleep_range(500, 1000);
+	}
+	return 0;
+}
+
 static long rgl_storm_start(struct rgl_dom *dom, bool fast)
 {
 	struct rgl_storm *st;
@@ -509,14 +527,16 @@ static long rgl_storm_start(struct rgl_dom *dom, bool fast)
 
 long rgl_cmd_storm(struct rgl_req *rq)
 {
-	static const char *const words[] = { "start", "stop", NULL };
+	static const char *const words[] = { "start", "stop", "wait", NULL };
 	static const char *const speeds[] = { "fast", NULL };
 	int w = rgl_word(rq, 1, words);
 	struct rgl_dom *dom;
 	long ret = 0;
 
-	if (w >= 0 && rq->argc == 4)
+	if (w == 0 && rq->argc == 4)
 		ret = rgl_word(rq, 3, speeds);
+	else if (w >= 0 && rq->argc != (w == 2 ? 4 : 3))
+		ret = -EINVAL;
 	if (w < 0 || ret)
 		return w < 0 ? w : ret;
 	dom = rgl_dom_get(rq, 2);
@@ -525,10 +545,12 @@ long rgl_cmd_storm(struct rgl_req *rq)
 	mutex_lock(&dom->lock);
 	if (w == 0)
 		ret = rgl_storm_start(dom, rq->argc == 4);
-	else if (dom->storm)
+	else if (!dom->storm)
+		ret = -ENOENT;
+	else if (w == 1)
 		rgl_storm_stop(dom, rq);
 	else
-		ret = -ENOENT;
+		ret = rgl_storm_wait(dom, rq->argv[3]);
 	mutex_unlock(&dom->lock);
 	rgl_dom_put(dom);
 	return ret;

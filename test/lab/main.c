@@ -30,7 +30,7 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "poke", 3, 3, rgl_cmd_poke, "NAME IOVA PATTERN" },
 	{ "kept", 1, 1, rgl_cmd_kept, "check|free" },
 	{ "churn", 1, 1, rgl_cmd_churn, "MIB|check|free" },
-	{ "storm", 2, 3, rgl_cmd_storm, "start NAME [fast] | stop NAME" },
+	{ "storm", 2, 3, rgl_cmd_storm, "start NAME [fast] | stop NAME | wait NAME N" },
 	{ "claim", 1, 1, rgl_cmd_claim, "BDF" },
 	{ "release", 1, 1, rgl_cmd_release, "BDF" },
 	{ "attach", 2, 2, rgl_cmd_attach, "BDF NAME" },

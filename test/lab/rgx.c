@@ -6,9 +6,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #define DEV "/dev/rglab"
@@ -45,7 +48,7 @@ static int answer(long ret, const char *text)
 }
 
 /* Binds a function to the exerciser's driver, or (no name) to its own again. */
-static int bind(const char *bdf, const char *driver)
+static int bind_driver(const char *bdf, const char *driver)
 {
 	char path[128], full[32];
 	int ret;
@@ -90,17 +93,58 @@ static int run(const char *line)
 	return answer(ret, *text == ' ' ? text + 1 : text);
 }
 
+/* One uevent is "ACTION@PATH" and then KEY=VALUE, a zero byte behind each. */
+static int heard(char *event, ssize_t len)
+{
+	char *word, *end = event + len;
+
+	for (word = event; word < end; word += strlen(word) + 1) {
+		if (strncmp(word, "RESETGATE=", 10))
+			continue;
+		printf("%s %s\n", strrchr(event, '/') + 1, word + 10);
+		return 1;
+	}
+	return 0;
+}
+
+/* Runs a command and prints resetgate's uevents of it: uevents NUMBER COMMAND */
+static int uevents(int number, const char *shell)
+{
+	struct sockaddr_nl all = { .nl_family = AF_NETLINK, .nl_groups = 1 };
+	int fd = socket(AF_NETLINK, SOCK_DGRAM, NETLINK_KOBJECT_UEVENT);
+	struct timeval silence = { .tv_sec = 5 };
+	char event[8192 + 1];
+	int ret;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&all, sizeof(all)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence)))
+		return fail("uevents");
+	ret = system(shell);
+	while (number > 0) {
+		ssize_t len = recv(fd, event, sizeof(event) - 1, 0);
+
+		if (len < 0)
+			return fail("uevents");
+		event[len] = 0;
+		number -= heard(event, len);
+	}
+	close(fd);
+	return !!ret;
+}
+
 static int command(int argc, char **argv)
 {
 	char line[400] = "";
 	int i;
 
 	if (argc == 2 && !strcmp(argv[0], "bind"))
-		return bind(argv[1], "rglab");
+		return bind_driver(argv[1], "rglab");
 	if (argc == 2 && !strcmp(argv[0], "unbind"))
-		return bind(argv[1], "none");
+		return bind_driver(argv[1], "none");
 	if (argc == 2 && !strcmp(argv[0], "rebind"))
-		return bind(argv[1], "");
+		return bind_driver(argv[1], "");
+	if (argc == 3 && !strcmp(argv[0], "uevents"))
+		return uevents(atoi(argv[1]), argv[2]);
 	for (i = 0; i < argc; i++) {
 		if (strlen(line) + strlen(argv[i]) + 2 > sizeof(line)) {
 			fprintf(stderr, "rgx: line too long\n");

@@ -111,6 +111,11 @@ class Endpoint:
             counts.update(fields(rgx(self.vm, "storm stop", name)))
         assert counts["loops"] and not counts["errors"], counts
 
+    def rounds(self, count, name=None):
+        """Wait until a storm has mapped and unmapped as often: a sleep would be too short
+        on a slow machine."""
+        rgx(self.vm, "storm wait", name or self.a, count)
+
     # -- resets ------------------------------------------------------------------------
 
     def use(self, *methods):

@@ -18,14 +18,13 @@ def test_stock_race(vm, kernel, endpoint):
     This is the proof that the cases below can fail: it runs the same scenario.
     """
     one = endpoint()
-    with told(vm, one) as story, one.storm():
-        one.rgx("reset", "function")
-    reset = story[0]
-    sent = len(reset.all.after(reset.flr).before(reset.ats_on).dev_tlb(FIRST))
-    with one.storm(), one.window():
+    with told(vm, one) as story, one.storm(), one.window():
         ats_in_window, present = one.ats_on, one.context.present
+        one.rounds(2 * MANY)
         one.errno("detach")
         attach = one.errno("attach", one.b)
+    reset = story[0]
+    sent = len(reset.all.after(reset.flr).before(reset.ats_on).dev_tlb(FIRST))
     if kernel.series < (7, 0):
         assert sent > MANY and ats_in_window and present and attach == 0
         return
@@ -49,7 +48,7 @@ def test_window_is_silent(vm, gate, endpoint):
         with one.window():
             assert not one.ats_on
             assert not one.context.present and one.context.fpd
-            vm.sh("sleep .2")
+            one.rounds(2 * MANY)
             assert not one.context.present and not one.ats_on
     reset = story[0]
     assert reset.in_window().dev_tlb(FIRST) == []
@@ -57,7 +56,7 @@ def test_window_is_silent(vm, gate, endpoint):
     assert one.ats_on and one.context.present
     # After the window invalidations go out again.
     with told(vm, one) as story, one.storm():
-        vm.sh("sleep .1")
+        one.rounds(2 * MANY)
     assert len(story[0].all.dev_tlb(FIRST)) > MANY
 
 
@@ -156,7 +155,7 @@ def test_neighbour_is_untouched(vm, gate, endpoint):
     gate()
     one, two = endpoint(FIRST), endpoint(SECOND)
     with two.storm(), one.window(), told(vm, one) as story:
-        vm.sh("sleep .1")
+        two.rounds(2 * MANY)
     assert len(story[0].all.dev_tlb(SECOND)) > MANY
     assert two.ats_on and two.context.present
 
