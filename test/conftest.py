@@ -130,32 +130,57 @@ def stock_vm(request, vm_key, kernel):
         request.session.stash[_KEY].kill()
 
 
+def _unload(guest):
+    """resetgate goes, and leaves no trace in ftrace."""
+    guest.sh("[ ! -d /sys/module/resetgate ] || rmmod resetgate", timeout=120)
+    left = guest.sh("grep -c 'rg_' /sys/kernel/tracing/enabled_functions || true").out.strip()
+    assert left in ("0", ""), f"{left} functions are still hooked after rmmod"
+
+
 @pytest.fixture
-def vm(stock_vm):
-    """A guest with the exerciser loaded; resetgate is left as the last case left it."""
+def vm(request, stock_vm):
+    """A guest with the exerciser loaded; without resetgate unless the case asks for `gate`."""
     stock_vm.sh("[ -d /sys/module/rglab ] || insmod /lab/rglab.ko")
+    if "gate" not in request.fixturenames or request.node.get_closest_marker("reload"):
+        _unload(stock_vm)
     return stock_vm
 
 
+# Parameters that can be changed while the module is loaded, and their defaults.
+RUNTIME = {"scope": "ats", "on_failed_reset": "park"}
+
+
 @pytest.fixture
-def gate(vm):
+def gate(request, vm):
     """Loads resetgate: `gate("scope=all")` gives the VM with exactly these parameters.
 
-    At the end it must unload and leave no trace in ftrace.
+    Cases of one boot share one loaded module, which must be open everywhere after each of
+    them; those marked `reload` get it anew and must be able to unload it at their end.
     """
+    reload = request.node.get_closest_marker("reload")
+
     def load(params=""):
-        unload()
-        vm.sh(f"insmod /lab/resetgate.ko {params}")
+        wanted = RUNTIME | dict(word.split("=", 1) for word in params.split())
+        if reload or set(wanted) != set(RUNTIME):
+            _unload(vm)
+        if vm.sh("test -d /sys/module/resetgate", check=False).rc:
+            vm.sh(f"insmod /lab/resetgate.ko {params}")
+        elif not reload:
+            vm.sh("; ".join(f"echo {value} > /sys/module/resetgate/parameters/{name}"
+                            for name, value in wanted.items()))
         return vm
 
-    def unload():
-        vm.sh("[ ! -d /sys/module/resetgate ] || rmmod resetgate", timeout=120)
-
     yield load
-    if vm.alive:
-        unload()
-        left = vm.sh("grep -c 'rg_' /sys/kernel/tracing/enabled_functions || true").out.strip()
-        assert left in ("0", ""), f"{left} functions are still hooked after rmmod"
+    if not vm.alive:
+        return
+    if reload:
+        _unload(vm)
+        return
+    closed = vm.sh("grep -Lx open /sys/bus/pci/devices/*/resetgate/state", check=False).out
+    if closed:
+        # The next case shall not suffer from it.
+        vm.kill()
+    assert not closed, f"left closed: {closed}"
 
 
 @pytest.fixture

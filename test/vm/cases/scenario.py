@@ -41,6 +41,11 @@ def gate_file(vm, bdf, name):
     return vm.sh(f"cat {pci.sysfs(bdf)}/resetgate/{name}").out.strip()
 
 
+def windows(vm, bdf):
+    """How often the function's gate has closed."""
+    return int(gate_file(vm, bdf, "windows"))
+
+
 def status(vm):
     """/sys/kernel/resetgate/status as a dictionary."""
     lines = vm.sh(f"cat {STATUS}").out.splitlines()

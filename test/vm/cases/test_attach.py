@@ -122,6 +122,7 @@ def test_free_in_window(vm, gate, endpoint):
     assert rgx(vm, "churn check") == "0", "memory of the old domain's tables was written to"
 
 
+@pytest.mark.reload
 def test_dma_in_window(vm, gate, endpoint):
     """I2: with Bus Master on and the device told to go, nothing reaches memory in the window;
     after it DMA reaches the new domain's page and not the old one's.

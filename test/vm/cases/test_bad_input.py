@@ -6,7 +6,7 @@ from lab import pci
 
 from scenario import FIRST, dmesg_since, note, rgx, status
 
-pytestmark = pytest.mark.machine("scenario")
+pytestmark = [pytest.mark.machine("scenario"), pytest.mark.reload]
 HOOKS = "cut -d' ' -f1 /sys/kernel/tracing/enabled_functions | sort"
 PARAMETERS = "/sys/module/resetgate/parameters"
 

@@ -4,7 +4,7 @@
 import pytest
 from lab import memory, pci, trace
 
-from scenario import BLK, FIRST, NVME, SECOND, gate_file
+from scenario import BLK, FIRST, NVME, SECOND, gate_file, windows
 
 pytestmark = pytest.mark.machine("scenario")
 
@@ -46,7 +46,7 @@ def test_nvme(vm, gate):
     gate("scope=all")
     vm.allowed_splats.append(r"nvme nvme0: .*timeout")
     vm.sh(f"modprobe nvme; rgx rebind {NVME}")
-    rounds = 20
+    rounds, before = 20, windows(vm, NVME)
     if not io_with_resets(vm, NVME, "/dev/nvme0n1", rounds, timeout=40):
         refused = [event for event in vm.trace().of(trace.Other) if event.name == "vtd_dmar_fault"]
         assert memory.context_entry(vm, NVME).present and not refused
@@ -54,7 +54,7 @@ def test_nvme(vm, gate):
         # What waits for that I/O waits for ever, a power-off included.
         vm.kill()
         pytest.xfail("a queue of QEMU's nvme stopped completing, as it does without the module")
-    assert gate_file(vm, NVME, "windows") == str(rounds)
+    assert windows(vm, NVME) == before + rounds
     assert gate_file(vm, NVME, "state") == "open"
     vm.sh(f"rgx unbind {NVME}")
 
@@ -68,9 +68,9 @@ def test_virtio_blk(vm, gate):
     """
     gate()
     vm.sh(f"modprobe virtio_blk; rgx rebind {BLK}")
-    rounds = 20
+    rounds, before = 20, windows(vm, BLK)
     assert io_with_resets(vm, BLK, "/dev/vda", rounds)
-    assert gate_file(vm, BLK, "windows") == str(rounds)
+    assert windows(vm, BLK) == before + rounds
     vm.sh(f"rgx unbind {BLK}")
 
 
