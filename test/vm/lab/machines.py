@@ -43,6 +43,10 @@ def _devices(ports, *devices):
     return tuple(args)
 
 
+# Without shadow doorbells (dbcs): with them a queue of this nvme stops completing after some
+# resets on 6.1, module or not (4 of 7 runs of 40 resets with, 0 of 9 without).
+_NVME = "serial=lab0,drive=disk0,dbcs=off"
+
 MACHINES = {machine.name: machine for machine in (
     Machine("bare", (), ()),
     Machine("virtio-ats",
@@ -53,7 +57,7 @@ MACHINES = {machine.name: machine for machine in (
     Machine("edu", _devices(2, "edu,bus=rp0", "edu,bus=rp1"), ("01:00.0", "02:00.0")),
     Machine("nvme",
             ("-drive", "file=@disk0@,if=none,id=disk0,format=raw,cache=unsafe")
-            + _devices(1, "nvme,bus=rp0,serial=lab0,drive=disk0,dbcs=off"),
+            + _devices(1, f"nvme,bus=rp0,{_NVME}"),
             ("01:00.0",), ("disk0",)),
     Machine("virtio-blk",
             ("-drive", "file=@disk0@,if=none,id=disk0,format=raw,cache=unsafe")
@@ -69,7 +73,7 @@ MACHINES = {machine.name: machine for machine in (
             + _devices(5, f"virtio-net-pci,bus=rp0,netdev=n0,aer=on,{_VIO}",
                        f"virtio-net-pci,bus=rp1,netdev=n1,aer=on,{_VIO}",
                        "edu,bus=rp2",
-                       "nvme,bus=rp3,serial=lab0,drive=disk0,dbcs=off",
+                       f"nvme,bus=rp3,{_NVME}",
                        f"virtio-blk-pci,bus=rp4,drive=disk1,{_VIO}"),
             ("01:00.0", "02:00.0", "03:00.0", "04:00.0", "05:00.0"), ("disk0", "disk1")),
     # An IOMMU that caches entries that are not present: the guest has to tell it when one is.
