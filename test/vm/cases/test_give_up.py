@@ -57,6 +57,7 @@ def test_busy_group(vm, kernel, gate, endpoint):
 
 
 @pytest.mark.once
+@pytest.mark.reload  # or the valve may still be armed
 def test_busy_ftrace(vm, kernel, gate, endpoint):
     """A tracer is being unregistered and holds ftrace's lock.
 
