@@ -161,6 +161,7 @@ def test_neighbour_is_untouched(vm, gate, endpoint):
 
 
 @pytest.mark.once
+@pytest.mark.reload  # or the valve may still be armed
 def test_idle_is_untouched(vm, gate, endpoint):
     """I7: with no reset in progress nothing is hooked on the map, unmap and invalidation path.
 
