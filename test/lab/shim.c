@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A shim over config space. Writes always reach the function (QEMU's trace is
- * the judge); some reads answer all ones, as a function does that is not ready.
+ * the judge); some reads answer all ones, as a function does that is not ready,
+ * and those by which whoever resets a held function asks whether it is ready do
+ * not return. Config space is accessed without a lock on x86
+ * (PCI_LOCKLESS_CONFIG), so they may sleep.
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -36,6 +39,7 @@ struct rgl_fn {
 	bool rrs;		/* its port shows Request Retry Status */
 	int armed;		/* -1, or the kind of reset that is to be held */
 	bool held;
+	struct task_struct *resetter;	/* who wrote the reset that is held */
 	bool in_sbr;		/* its port's secondary bus reset bit is set */
 	int seen;		/* resets that were written */
 	int waited;
@@ -77,12 +81,23 @@ static bool rgl_muted(struct rgl_fn *fn, bool ready_wait)
 	return false;
 }
 
+/* Until the exerciser lets go; compared only, @resetter may be gone. */
+static void rgl_while_held(struct rgl_fn *fn)
+{
+	unsigned long end = jiffies + 60 * HZ;
+
+	while (READ_ONCE(fn->held) && preemptible() && time_before(jiffies, end))
+		usleep_range(500, 1000);
+}
+
 /* What a read of @fn gives instead of @val. */
 static u32 rgl_filter(struct rgl_fn *fn, int where, int size, u32 val)
 {
 	bool ready_wait = size == 4 &&
 			  (where == PCI_COMMAND || where == PCI_VENDOR_ID);
 
+	if (ready_wait && READ_ONCE(fn->resetter) == current)
+		rgl_while_held(fn);
 	if (ready_wait && READ_ONCE(fn->held))
 		return where == PCI_VENDOR_ID && fn->rrs ? 0xffff0001 : ~0;
 	return rgl_muted(fn, ready_wait) ? ~0 : val;
@@ -132,6 +147,7 @@ static void rgl_reset_seen(struct rgl_fn *fn, int kind)
 
 	if (armed == RGL_ANY || armed == kind) {
 		WRITE_ONCE(fn->armed, -1);
+		WRITE_ONCE(fn->resetter, current);
 		WRITE_ONCE(fn->held, true);
 	}
 	if (READ_ONCE(fn->mute) == RGL_MUTE_RESET)
@@ -142,13 +158,10 @@ static void rgl_reset_seen(struct rgl_fn *fn, int kind)
 
 /*
  * A function without power management is not waited for after a bus reset: then
- * the write that ends the reset does not return while @fn is held. Config space
- * is accessed without a lock on x86 (PCI_LOCKLESS_CONFIG), so it may sleep.
+ * the write that ends the reset does not return while @fn is held.
  */
 static void rgl_end_sbr(struct rgl_fn *fn, u32 val)
 {
-	unsigned long end = jiffies + 60 * HZ;
-
 	if (val & PCI_BRIDGE_CTL_BUS_RESET) {
 		WRITE_ONCE(fn->in_sbr, true);
 		return;
@@ -156,8 +169,7 @@ static void rgl_end_sbr(struct rgl_fn *fn, u32 val)
 	if (!READ_ONCE(fn->in_sbr))
 		return;
 	WRITE_ONCE(fn->in_sbr, false);
-	while (READ_ONCE(fn->held) && preemptible() && time_before(jiffies, end))
-		usleep_range(500, 1000);
+	rgl_while_held(fn);
 }
 
 static int rgl_ops_write(struct pci_bus *bus, unsigned int devfn, int where,
@@ -283,6 +295,7 @@ long rgl_cmd_unhold(struct rgl_req *rq)
 		return -EINVAL;
 	WRITE_ONCE(fn->armed, -1);
 	WRITE_ONCE(fn->held, false);
+	WRITE_ONCE(fn->resetter, NULL);
 	return 0;
 }
 
