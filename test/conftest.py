@@ -18,6 +18,8 @@ def pytest_addoption(parser):
     group = parser.getgroup("lab")
     group.addoption("--kernels", default=",".join(kernels.KEYS), help="comma-separated suite keys")
     group.addoption("--modes", default="", help="comma-separated IOMMU modes")
+    group.addoption("--load-rounds", type=int, default=0,
+                    help="rounds of loading and unloading, on every kernel")
 
 
 def pytest_configure(config):
@@ -176,7 +178,8 @@ def gate(request, vm):
     if reload:
         _unload(vm)
         return
-    closed = vm.sh("grep -Lx open /sys/bus/pci/devices/*/resetgate/state", check=False).out
+    closed = vm.sh("grep -Lx open /sys/bus/pci/devices/*/resetgate/state 2>/dev/null",
+                    check=False).out
     if closed:
         # The next case shall not suffer from it.
         vm.kill()

@@ -24,8 +24,9 @@ def test_stock_race(vm, kernel, endpoint):
         one.errno("detach")
         attach = one.errno("attach", one.b)
     reset = story[0].all.after(story[0].flr)
+    # 7.x leaves it detached, and its ATS off.
     on = [event for event, value in reset.ats_writes(FIRST, one.config.ats) if value]
-    sent = len(reset.before(on[0]).dev_tlb(FIRST))
+    sent = len((reset.before(on[0]) if on else reset).dev_tlb(FIRST))
     if kernel.series < (7, 0):
         assert sent > MANY and ats_in_window and present and attach == 0
         return
