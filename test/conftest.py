@@ -100,6 +100,14 @@ def pytest_runtest_teardown(item, nextitem):
         item.session.stash[_KEY].close()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report):
+    """A failure says why at once: a run that is cut short has no summary."""
+    if report.failed and not isinstance(report.longrepr, str):
+        why = [line for line in str(report.longrepr).splitlines() if line.startswith("E ")]
+        print("\n" + "\n".join(why[:6]), flush=True)
+
+
 def pytest_sessionstart(session):
     session.stash[_KEY] = pool.Pool()
 
