@@ -18,8 +18,6 @@ def pytest_addoption(parser):
     group = parser.getgroup("lab")
     group.addoption("--kernels", default=",".join(kernels.KEYS), help="comma-separated suite keys")
     group.addoption("--modes", default="", help="comma-separated IOMMU modes")
-    group.addoption("--load-rounds", type=int, default=0,
-                    help="rounds of loading and unloading, on every kernel")
 
 
 def pytest_configure(config):
