@@ -147,21 +147,34 @@ static void rg_err_handlers_drain(struct rg_err_table *table)
 	}
 }
 
-static void rg_err_handlers_reap(struct work_struct *work)
+static void rg_err_handlers_collect(struct list_head *batch)
 {
-	struct rg_err_table *table, *next;
-	LIST_HEAD(batch);
+	struct rg_err_table *table;
 
 	spin_lock(&rg_err_retired_lock);
-	list_splice_init(&rg_err_retired, &batch);
+	list_splice_init(&rg_err_retired, batch);
 	spin_unlock(&rg_err_retired_lock);
-	if (list_empty(&batch))
-		return;
-	list_for_each_entry(table, &batch, retired)
+	list_for_each_entry(table, batch, retired)
 		rg_err_handlers_drain(table);
+}
+
+/* Ends with a grace period in which every task leaves our functions. */
+static void rg_err_handlers_free(struct list_head *batch)
+{
+	struct rg_err_table *table, *next;
+
 	synchronize_rcu_tasks();
-	list_for_each_entry_safe(table, next, &batch, retired)
+	list_for_each_entry_safe(table, next, batch, retired)
 		kfree_rcu(table, rcu);
+}
+
+static void rg_err_handlers_reap(struct work_struct *work)
+{
+	LIST_HEAD(batch);
+
+	rg_err_handlers_collect(&batch);
+	if (!list_empty(&batch))
+		rg_err_handlers_free(&batch);
 }
 
 static DECLARE_WORK(rg_err_reap_work, rg_err_handlers_reap);
@@ -223,12 +236,19 @@ void rg_err_handlers_stop(void)
 }
 
 /**
- * rg_err_handlers_exit - wait until nobody uses a table of ours
+ * rg_err_handlers_exit - wait until nobody is in a table or a function of ours
  *
- * Context: Process context, at unload, after rg_registry_stop().
+ * Waits even if there was no table: a reset that was followed may have counted
+ * itself out and not yet returned; see rg_reset_path_remove(). One grace period
+ * serves both, for each takes a good part of a second.
+ *
+ * Context: Process context, at unload, after rg_registry_stop(), sleeps.
  */
 void rg_err_handlers_exit(void)
 {
+	LIST_HEAD(batch);
+
 	cancel_work_sync(&rg_err_reap_work);
-	rg_err_handlers_reap(&rg_err_reap_work);
+	rg_err_handlers_collect(&batch);
+	rg_err_handlers_free(&batch);
 }

@@ -209,21 +209,29 @@ int rg_patch_resolve(const char *btf_path)
 	return rg_patch_judge_all((void *)start, stop - start);
 }
 
-/* True if a redirect of this one function is refused, too. */
+/*
+ * True if a redirect of this one function is refused, too. The trial keeps those
+ * that are not: each unregistering would cost a grace period.
+ */
 static bool rg_patch_is_held(struct rg_patch *trial, unsigned long ip)
 {
 	int rc;
 
-	memset(trial, 0, sizeof(*trial));
-	trial->ops.func = rg_patch_handler;
-	trial->ops.flags = FTRACE_OPS_FL_IPMODIFY;
-	if (ftrace_set_filter_ip(&trial->ops, ip, 0, 0))
-		return false;
-	rc = register_ftrace_function(&trial->ops);
+	if (trial->installed)
+		return ftrace_set_filter_ip(&trial->ops, ip, 0, 0) == -EBUSY;
+	rc = ftrace_set_filter_ip(&trial->ops, ip, 0, 1);
 	if (!rc)
+		rc = register_ftrace_function(&trial->ops);
+	trial->installed = !rc;
+	return rc == -EBUSY;
+}
+
+static void rg_patch_end_trial(struct rg_patch *trial)
+{
+	if (trial->installed)
 		unregister_ftrace_function(&trial->ops);
 	ftrace_free_filter(&trial->ops);
-	return rc == -EBUSY;
+	kfree(trial);
 }
 
 /* Says which of a set's functions somebody else redirects: one at a time. */
@@ -235,7 +243,11 @@ static void rg_patch_name_holder(enum rg_set set, int error)
 	bool named = false;
 	int i;
 
-	for (i = 0; trial && i < patch->nr; i++) {
+	if (!trial)
+		return;
+	trial->ops.func = rg_patch_handler;
+	trial->ops.flags = FTRACE_OPS_FL_IPMODIFY;
+	for (i = 0; i < patch->nr; i++) {
 		if (!rg_patch_is_held(trial, patch->ips[i]))
 			continue;
 		t = &rg_targets[patch->hooks[i].id];
@@ -246,7 +258,7 @@ static void rg_patch_name_holder(enum rg_set set, int error)
 	if (!named)
 		pr_warn("%s off: ftrace refuses (%d): expected kernel.ftrace_enabled=1 and a working ftrace; set it and load again\n",
 			rg_set_names[set], error);
-	kfree(trial);
+	rg_patch_end_trial(trial);
 }
 
 /**

@@ -313,7 +313,9 @@ void rg_reset_path_bury(struct rg_state *state)
  * rg_reset_path_remove - follow no reset any more
  *
  * Upstream's gate is in charge again before ours stops to follow. Waits for the
- * resets that run, and for the dones whose prepare was redirected.
+ * resets that run, and for the dones whose prepare was redirected. Those that
+ * counted themselves out may have a few instructions of ours before them until
+ * rg_err_handlers_exit() has waited.
  *
  * Context: Process context, at unload, sleeps as long as a reset takes.
  */
@@ -325,6 +327,4 @@ void rg_reset_path_remove(void)
 	while (atomic_read(&rg_native_pending) > 0)
 		msleep(20);
 	rg_patch_remove(RG_SET_NATIVE);
-	/* Those that counted themselves out are past their last instruction. */
-	synchronize_rcu_tasks();
 }
