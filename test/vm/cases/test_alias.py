@@ -9,14 +9,14 @@ from lab import memory
 from scenario import IOVA, OLD, gate_file, rgx
 
 # In scalable mode the driver makes no entry for an alias.
-pytestmark = [pytest.mark.machine("alias-pm"), pytest.mark.modes("legacy")]
-ONE, TWO, ALIAS = "02:01.0", "02:02.0", "02:00.0"
+pytestmark = [pytest.mark.machine("scenario"), pytest.mark.modes("legacy")]
+ONE, TWO, ALIAS = "07:01.0", "07:02.0", "07:00.0"
 
 
 @pytest.fixture
 def group(vm):
     """Both in one domain, in the exerciser's hands."""
-    vm.sh("echo 0000:01:00.0 > /sys/bus/pci/devices/0000:01:00.0/driver/unbind", check=False)
+    vm.sh("echo 0000:06:00.0 > /sys/bus/pci/devices/0000:06:00.0/driver/unbind", check=False)
     vm.sh(f"rgx bind {ONE} , bind {TWO} , claim {ONE} , domain new d {ONE} , map d {IOVA:#x} 0x1000 {OLD} , "
           f"attach {ONE} d")
     yield

@@ -63,18 +63,21 @@ MACHINES = {machine.name: machine for machine in (
             ("-drive", "file=@disk0@,if=none,id=disk0,format=raw,cache=unsafe")
             + _devices(1, f"virtio-blk-pci,bus=rp0,drive=disk0,{_VIO}"),
             ("01:00.0",), ("disk0",)),
-    # Most scenarios in one boot: two ATS endpoints, one that does DMA on command, two disks.
+    # Most scenarios in one boot: two ATS endpoints, one that does DMA on command, two disks, and
+    # behind a bridge two conventional functions that their power management resets one by one.
     # Without 1 GiB pages in first-stage tables there is a domain that the IOMMU must refuse.
     Machine("scenario",
             ("-global", "intel-iommu.fs1gp=off",
              "-netdev", "hubport,id=n0,hubid=0", "-netdev", "hubport,id=n1,hubid=0",
              "-drive", "file=/mnt/disk0,if=none,id=disk0,format=raw,cache=unsafe",
              "-drive", "file=/mnt/disk1,if=none,id=disk1,format=raw,cache=unsafe")
-            + _devices(5, f"virtio-net-pci,bus=rp0,netdev=n0,aer=on,{_VIO}",
+            + _devices(6, f"virtio-net-pci,bus=rp0,netdev=n0,aer=on,{_VIO}",
                        f"virtio-net-pci,bus=rp1,netdev=n1,aer=on,{_VIO}",
                        "edu,bus=rp2",
                        f"nvme,bus=rp3,{_NVME}",
-                       f"virtio-blk-pci,bus=rp4,drive=disk1,{_VIO}"),
+                       f"virtio-blk-pci,bus=rp4,drive=disk1,{_VIO}",
+                       "pcie-pci-bridge,bus=rp5,id=pb", "i82559a,bus=pb,addr=1",
+                       "i82559a,bus=pb,addr=2"),
             ("01:00.0", "02:00.0", "03:00.0", "04:00.0", "05:00.0"), ("disk0", "disk1")),
     # An IOMMU that caches entries that are not present: the guest has to tell it when one is.
     Machine("caching",
@@ -84,11 +87,6 @@ MACHINES = {machine.name: machine for machine in (
     # One group; every DMA below the bridge carries the alias 02:00.0.
     Machine("alias",
             _devices(1, "pcie-pci-bridge,bus=rp0,id=pb", "edu,bus=pb,addr=1", "edu,bus=pb,addr=2"),
-            ("02:01.0", "02:02.0")),
-    # Conventional functions that can be reset one by one, by their power management.
-    Machine("alias-pm",
-            _devices(1, "pcie-pci-bridge,bus=rp0,id=pb", "i82559a,bus=pb,addr=1",
-                     "i82559a,bus=pb,addr=2"),
             ("02:01.0", "02:02.0")),
     # The VFs come before their PF, as QEMU wants it.
     Machine("sriov",

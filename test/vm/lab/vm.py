@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import host, initramfs, machines, qmp, roots, splats, trace
+from . import host, images, initramfs, machines, qmp, roots, splats, trace
 
 BOOT_SECONDS = 180
 NUDGE_SECONDS = 2
@@ -74,10 +74,10 @@ class VM:
     """A guest. Use as a context manager; leaving it cleanly demands the power-off line."""
 
     def __init__(self, kernel, mode="legacy", machine="virtio-ats", cmdline="", smp=2,
-                 icount=False, files=(), extra=(), name=None):
+                 icount=False, files=(), extra=(), name=None, unpacked=False):
         self.kernel, self.mode, self.machine = kernel, mode, machines.MACHINES[machine]
         self._cmdline, self._smp, self._icount = cmdline, smp, icount
-        self._files, self._extra = list(files), list(extra)
+        self._files, self._extra, self._unpacked = list(files), list(extra), unpacked
         stem = name or f"{kernel.key}-{mode}-{machine}"
         self.dir = host.LAB / "runs" / f"{stem}-{os.getpid()}-{next(_RUNS)}"
         self.console_path, self.trace_path = self.dir / "console.log", self.dir / "trace.log"
@@ -112,7 +112,8 @@ class VM:
         self._prune()
         self.dir.mkdir(parents=True)
         initramfs.write(self.kernel, self.dir / "initrd", self._files)
-        shutil.copyfile(self.kernel.vmlinuz, self.dir / "vmlinuz")
+        shutil.copyfile(images.elf(self.kernel) if self._unpacked else self.kernel.vmlinuz,
+                        self.dir / "vmlinuz")
         for disk in self.machine.disks:
             with open(self.dir / disk, "wb") as file:
                 file.truncate(DISK_MIB << 20)
