@@ -37,26 +37,37 @@ static struct rg_target_state rg_state_of[RG_NR_TARGETS + 1]; /* the last: our o
 static u32 rg_offsets[RG_NR_MEMBERS];
 static struct rg_patch rg_patches[RG_NR_SETS];
 
-/* The hook of an address in a set; the set does not change while installed. */
+/* The hook of an address. A set does not change while its functions are traced. */
+static notrace const struct rg_hook *rg_patch_hook(const struct rg_patch *patch,
+						   unsigned long ip)
+{
+	int i;
+
+	while (patch) {
+		for (i = 0; i < patch->nr; i++)
+			if (patch->ips[i] == ip)
+				return &patch->hooks[i];
+		/* Pairs with the release in rg_patch_join(): what is found is filled in. */
+		patch = smp_load_acquire(&patch->joined);
+	}
+	return NULL;
+}
+
 static notrace void rg_patch_handler(unsigned long ip, unsigned long parent_ip,
 				     struct ftrace_ops *ops,
 				     struct ftrace_regs *fregs)
 {
 	struct rg_patch *patch = container_of(ops, struct rg_patch, ops);
+	const struct rg_hook *hook;
 	void *to;
-	int i;
 
 	/* RCU look-ups and the unload's grace periods rely on this. */
 	preempt_disable_notrace();
-	for (i = 0; i < patch->nr; i++) {
-		if (patch->ips[i] != ip)
-			continue;
-		to = patch->hooks[i].divert(fregs, parent_ip);
-		if (to) {
-			atomic64_inc(&rg_state_of[patch->hooks[i].id].fired);
-			rg_compat_set_ip(fregs, to);
-		}
-		break;
+	hook = rg_patch_hook(patch, ip);
+	to = hook ? hook->divert(fregs, parent_ip) : NULL;
+	if (to) {
+		atomic64_inc(&rg_state_of[hook->id].fired);
+		rg_compat_set_ip(fregs, to);
 	}
 	preempt_enable_notrace();
 }
@@ -309,22 +320,11 @@ static void rg_patch_mark(struct rg_patch *patch, bool installed)
 		rg_state_of[patch->hooks[i].id].armed = installed;
 }
 
-/**
- * rg_patch_install - send the calls of a set's targets through their hooks
- * @set: the set; it must be usable
- * @hooks: what to do at each target; stays in use until rg_patch_remove()
- * @nr: how many there are
- *
- * Hooks of optional targets that this kernel lacks are left out.
- *
- * Context: Process context, sleeps. Loads and unloads only.
- * Return: 0, or the error of ftrace; then nothing of the set is installed.
- */
-int rg_patch_install(enum rg_set set, const struct rg_hook *hooks, int nr)
+/* Leaves out the hooks of optional targets that this kernel lacks. */
+static int rg_patch_fill(struct rg_patch *patch, const struct rg_hook *hooks, int nr)
 {
-	struct rg_patch *patch = &rg_patches[set];
 	struct rg_hook *kept;
-	int rc, i;
+	int i;
 
 	if (nr > RG_MAX_HOOKS)
 		return -E2BIG;
@@ -339,36 +339,105 @@ int rg_patch_install(enum rg_set set, const struct rg_hook *hooks, int nr)
 		patch->ips[patch->nr++] = rg_state_of[hooks[i].id].ip;
 	}
 	patch->hooks = kept;
-	rc = patch->nr ? rg_patch_register(patch) : -ENOENT;
-	if (rc) {
-		if (patch->nr)
-			rg_patch_name_holder(set, rc);
-		patch->usable = false;
-		patch->hooks = NULL;
-		kfree(kept);
-		return rc;
+	return patch->nr ? 0 : -ENOENT;
+}
+
+/* No function of it is traced, or a grace period has passed since one was. */
+static void rg_patch_empty(struct rg_patch *patch)
+{
+	kfree(patch->hooks);
+	patch->hooks = NULL;
+	patch->nr = 0;
+}
+
+static int rg_patch_settle(enum rg_set set, int rc)
+{
+	struct rg_patch *patch = &rg_patches[set];
+
+	if (!rc) {
+		rg_patch_mark(patch, true);
+		return 0;
 	}
-	rg_patch_mark(patch, true);
-	return 0;
+	if (patch->nr)
+		rg_patch_name_holder(set, rc);
+	patch->usable = false;
+	rg_patch_empty(patch);
+	return rc;
+}
+
+/**
+ * rg_patch_install - send the calls of a set's targets through their hooks
+ * @set: the set; it must be usable
+ * @hooks: what to do at each target
+ * @nr: how many there are
+ *
+ * Hooks of optional targets that this kernel lacks are left out.
+ *
+ * Context: Process context, sleeps. Loads and unloads only.
+ * Return: 0, or the error of ftrace; then nothing of the set is installed.
+ */
+int rg_patch_install(enum rg_set set, const struct rg_hook *hooks, int nr)
+{
+	struct rg_patch *patch = &rg_patches[set];
+	int rc = rg_patch_fill(patch, hooks, nr);
+
+	if (!rc)
+		rc = rg_patch_register(patch);
+	return rg_patch_settle(set, rc);
+}
+
+/**
+ * rg_patch_join - install a set that goes when another one does
+ * @set: the set; it must be usable
+ * @host: the other one, installed
+ * @hooks: what to do at each target
+ * @nr: how many there are
+ *
+ * They share one ftrace_ops, so that removing them takes one grace period. To
+ * add functions to an ops is all or nothing, as to register one is.
+ *
+ * Context: Process context, sleeps. Loads only, one at a time.
+ * Return: 0, or the error of ftrace; then nothing of the set is installed.
+ */
+int rg_patch_join(enum rg_set set, enum rg_set host, const struct rg_hook *hooks, int nr)
+{
+	struct rg_patch *patch = &rg_patches[set];
+	struct rg_patch *first = &rg_patches[host];
+	int rc = rg_patch_fill(patch, hooks, nr);
+
+	if (!rc) {
+		patch->joined = first->joined;
+		/* Pairs with rg_patch_hook(): filled in before it is found. */
+		smp_store_release(&first->joined, patch);
+		rc = ftrace_set_filter_ips(&first->ops, patch->ips, patch->nr, 0, 0);
+		/* A handler that has found it meanwhile goes on from it to the others. */
+		if (rc)
+			WRITE_ONCE(first->joined, patch->joined);
+	}
+	return rg_patch_settle(set, rc);
 }
 
 /**
  * rg_patch_remove - let the calls of a set's targets pass again
- * @set: the set; one that is not installed is left alone
+ * @set: the set, and those that have joined it; if it is not installed it is
+ *	left alone
  *
  * Context: Process context, sleeps.
  */
 void rg_patch_remove(enum rg_set set)
 {
 	struct rg_patch *patch = &rg_patches[set];
+	struct rg_patch *next;
 
 	if (!patch->installed)
 		return;
 	rg_patch_unregister(patch);
-	rg_patch_mark(patch, false);
-	kfree(patch->hooks);
-	patch->hooks = NULL;
-	patch->nr = 0;
+	for (; patch; patch = next) {
+		next = patch->joined;
+		patch->joined = NULL;
+		rg_patch_mark(patch, false);
+		rg_patch_empty(patch);
+	}
 }
 
 /**

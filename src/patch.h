@@ -24,7 +24,8 @@ struct rg_hook {
 
 /* Functions that are redirected together. */
 struct rg_patch {
-	struct ftrace_ops ops;
+	struct ftrace_ops ops;		/* of no use if it has joined another */
+	struct rg_patch *joined;	/* the next that uses these ops */
 	const struct rg_hook *hooks;
 	unsigned long ips[RG_MAX_HOOKS];
 	int nr;
@@ -38,6 +39,7 @@ unsigned long rg_patch_location(unsigned long addr);
 
 int rg_patch_resolve(const char *btf_path);
 int rg_patch_install(enum rg_set set, const struct rg_hook *hooks, int nr);
+int rg_patch_join(enum rg_set set, enum rg_set host, const struct rg_hook *hooks, int nr);
 void rg_patch_remove(enum rg_set set);
 
 bool rg_set_usable(enum rg_set set);
