@@ -526,17 +526,18 @@ void rg_endpoint_adopt(struct rg_endpoint *ep, struct pci_dev *pdev)
  * rg_endpoint_close - withhold control writes from here on
  * @ep: of the function
  * @pdev: the function
- *
- * Reads its capabilities again: it may have been asleep when it appeared.
+ * @touch: it may be accessed: read its capabilities again, for it may have been
+ *	asleep when it appeared
  *
  * Context: Process context, under the group mutex.
  */
-void rg_endpoint_close(struct rg_endpoint *ep, struct pci_dev *pdev)
+void rg_endpoint_close(struct rg_endpoint *ep, struct pci_dev *pdev, bool touch)
 {
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&ep->lock, flags);
-	rg_endpoint_read_caps(&ep->caps, pdev);
+	if (touch)
+		rg_endpoint_read_caps(&ep->caps, pdev);
 	WRITE_ONCE(ep->closed, true);
 	raw_spin_unlock_irqrestore(&ep->lock, flags);
 }

@@ -36,7 +36,7 @@ struct rg_endpoint {
 int rg_endpoint_install(void);
 void rg_endpoint_remove(void);
 void rg_endpoint_adopt(struct rg_endpoint *ep, struct pci_dev *pdev);
-void rg_endpoint_close(struct rg_endpoint *ep, struct pci_dev *pdev);
+void rg_endpoint_close(struct rg_endpoint *ep, struct pci_dev *pdev, bool touch);
 void rg_endpoint_ats_off(struct pci_dev *pdev);
 void rg_endpoint_controls(struct rg_endpoint *ep, struct pci_dev *pdev);
 void rg_endpoint_open(struct rg_endpoint *ep, struct pci_dev *pdev, bool answers);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The interposed pci_error_handlers: only reset_done lies between the restore
- * of config space and the driver's next DMA, so ours must come first.
+ * of config space and the driver's next DMA, so ours must come first. In the
+ * recovery from an error it is slot_reset, or resume, that starts the driver.
  *
  * A driver of a covered function gets a copy of its own table with our
- * reset_prepare and reset_done in front; what it lacks besides stays absent,
- * since the error recovery draws conclusions from that. The table goes with
+ * reset_prepare and reset_done in front, and slot_reset and resume where it has
+ * them itself; what it lacks besides stays absent, since the error recovery
+ * draws conclusions from that. The table goes with
  * the last covered function that the driver is bound to.
  *
  * Who may still use a table after the driver's pointer was swapped back:
@@ -85,6 +87,33 @@ static void rg_err_handlers_done(struct pci_dev *pdev)
 		orig->reset_done(pdev);
 }
 
+/* The first of the two after a reset opens; before it the gate's depth is not 0. */
+static void rg_err_handlers_recovered(struct pci_dev *pdev)
+{
+	struct rg_state *state = rg_registry_get(pdev);
+
+	if (state)
+		rg_gate_restored(state);
+	rg_registry_put(state);
+}
+
+static pci_ers_result_t rg_err_handlers_slot_reset(struct pci_dev *pdev)
+{
+	const struct pci_error_handlers *orig = rg_err_handlers_orig(pdev);
+
+	rg_err_handlers_recovered(pdev);
+	return orig && orig->slot_reset ? orig->slot_reset(pdev) : PCI_ERS_RESULT_NONE;
+}
+
+static void rg_err_handlers_resume(struct pci_dev *pdev)
+{
+	const struct pci_error_handlers *orig = rg_err_handlers_orig(pdev);
+
+	rg_err_handlers_recovered(pdev);
+	if (orig && orig->resume)
+		orig->resume(pdev);
+}
+
 static struct rg_err_table *rg_err_handlers_table(struct pci_driver *driver)
 {
 	struct rg_err_table *table;
@@ -116,6 +145,10 @@ static void rg_err_handlers_interpose(struct pci_dev *pdev)
 		table->ours = *table->orig;
 	table->ours.reset_prepare = rg_err_handlers_prepare;
 	table->ours.reset_done = rg_err_handlers_done;
+	if (table->ours.slot_reset)
+		table->ours.slot_reset = rg_err_handlers_slot_reset;
+	if (table->ours.resume)
+		table->ours.resume = rg_err_handlers_resume;
 	list_add_rcu(&table->node, &rg_err_tables);
 	/* Pairs with the readers' plain loads: the table is whole before it is seen. */
 	smp_store_release(&driver->err_handler, &table->ours);

@@ -8,7 +8,7 @@
  *              function is silent  v    | close (a new reset)                 |
  *                                  PARKED ------- a good reset, the administrator
  *
- * Close, in this order:
+ * Close (closing.c has the steps), in this order:
  *   1. arm the invalidation valve, while no lock is held
  *   2. see that the IOMMU's queue is alive: a grace period passes
  *   3. under the group mutex: divert table writes, block the entry, flush; only
@@ -26,28 +26,27 @@
  * Lock order: device lock, state->lock, group mutex, the IOMMU driver's locks,
  * endpoint lock.
  */
-#include <linux/delay.h>
 #include <linux/iommu.h>
-#include <linux/module.h>
 #include <linux/pci-ats.h>
 
-#include "backend.h"
+#include "closing.h"
 #include "events.h"
 #include "gate.h"
 #include "params.h"
+#include "patch.h"
+#include "scope.h"
 #include "trace.h"
 
-/* In all, what a close may add to a reset that already takes 100 ms. */
-#define RG_CLOSE_DEADLINE HZ
+/*
+ * PCIe r6.0 sec. 6.6.1: the first request after a bus has left reset, at the
+ * earliest after 100 ms. The kernel itself waits 60 s at the most.
+ */
+#define RG_AWAIT_FIRST (HZ / 10)
+#define RG_AWAIT_AGAIN (HZ / 50)
+#define RG_AWAIT_LIMIT (60 * HZ)
 
-static atomic64_t rg_gate_nr_timeouts;
-static atomic64_t rg_gate_nr_late;
-
-static const char *const rg_gate_steps[] = {
-	"the invalidation valve could not be armed",
-	"a CPU does not leave the IOMMU's queue",
-	"the IOMMU group is busy",
-};
+/* What ends windows must go on while memory is short: a disk may be in one. */
+static struct workqueue_struct *rg_gate_queue;
 
 /**
  * rg_gate_group_mutex - the mutex of a function's IOMMU group
@@ -63,123 +62,61 @@ struct mutex *rg_gate_group_mutex(const struct rg_state *state)
 	return rg_member(state->group, RG_M_GROUP_MUTEX, struct mutex);
 }
 
-static int rg_gate_lock_group(struct rg_state *state, unsigned long deadline)
+/* From here on somebody must end the window. */
+static void rg_gate_watch(struct rg_state *state)
 {
-	struct mutex *mutex = rg_gate_group_mutex(state);
+	unsigned long limit = rg_param_park_timeout() * HZ;
 
-	while (!mutex_trylock(mutex)) {
-		if (time_after(jiffies, deadline))
-			return -ETIMEDOUT;
-		usleep_range(200, 1000);
-	}
-	return 0;
+	state->park_at = jiffies + limit;
+	if (limit)
+		mod_delayed_work(rg_gate_queue, &state->park_work, limit);
 }
 
-static void rg_gate_give_up(struct rg_state *state, int step, int error)
+static void rg_gate_closed(struct rg_state *state, enum rg_reason why)
 {
-	state->last_error = error;
-	atomic64_inc(&rg_gate_nr_timeouts);
-	pci_warn(state->pdev,
-		 "reset runs ungated: expected to close within %u ms, found that %s (%d); the device is treated as without resetgate, see /sys/kernel/resetgate/status\n",
-		 jiffies_to_msecs(RG_CLOSE_DEADLINE), rg_gate_steps[step], error);
+	WRITE_ONCE(state->phase, RG_CLOSED);
+	state->reason = why;
+	state->patient = state->pdev->is_virtfn || why == RG_WHY_RECOVERY;
+	rg_gate_watch(state);
+	trace_close(state->pdev, why);
+	rg_events_post(state, RG_EVENT_CLOSED);
 }
 
-/* A closed gate keeps the module and the valve; so does a muted open one. */
-static int rg_gate_hold(struct rg_state *state, unsigned long deadline)
+/* All but the fence and what follows it: see rg_gate_fenced(). */
+static void rg_gate_close(struct rg_state *state, enum rg_reason why,
+			  struct rg_closing *closing)
 {
-	int rc;
+	/* After an error the link may be down, and the function is reset already. */
+	bool touch = why != RG_WHY_RECOVERY;
 
-	if (state->muted)
-		return 0;
-	/* Unloading has begun: the reset runs as it will run without us. */
-	if (!try_module_get(THIS_MODULE))
-		return -ESHUTDOWN;
-	rc = rg_valve_get(state->be->valve, deadline);
-	if (rc)
-		module_put(THIS_MODULE);
-	return rc;
-}
-
-static void rg_gate_release(struct rg_state *state)
-{
-	if (state->muted)
-		return;
-	rg_valve_put(state->be->valve);
-	module_put(THIS_MODULE);
-}
-
-/* Steps 1 to 3: on return the group mutex is held, or nothing is. */
-static int rg_gate_secure(struct rg_state *state)
-{
-	unsigned long deadline = jiffies + RG_CLOSE_DEADLINE;
-	int step = 0, rc;
-
-	rc = rg_gate_hold(state, deadline);
-	if (rc == -ESHUTDOWN)
-		return rc;
-	if (rc)
-		goto out_give_up;
-	step = 1;
-	rc = rg_fence_wait(&state->fence, deadline);
-	if (rc)
-		goto out_release;
-	step = 2;
-	rc = rg_gate_lock_group(state, deadline);
-	if (rc)
-		goto out_release;
-	return 0;
-
-out_release:
-	rg_gate_release(state);
-out_give_up:
-	rg_gate_give_up(state, step, rc);
-	return rc;
-}
-
-/* Closed all the same: only what began earlier may still go out. */
-static void rg_gate_late_fence(struct rg_state *state)
-{
-	state->last_error = -ETIMEDOUT;
-	atomic64_inc(&rg_gate_nr_late);
-	pci_warn(state->pdev,
-		 "closed late: expected the invalidations that began before to end within %u ms, found one that does not; the reset goes on\n",
-		 jiffies_to_msecs(RG_CLOSE_DEADLINE));
-}
-
-static void rg_gate_close(struct rg_state *state, enum rg_reason why)
-{
 	/*
 	 * PCIe r6.0 sec. 6.6.2: transactions should have ended before. The
 	 * kernel's own wait for them then finds nothing left to wait for. A
 	 * function that does not answer has none that could be seen.
 	 */
-	if (rg_endpoint_answers(state->pdev))
+	if (touch && rg_endpoint_answers(state->pdev))
 		pci_wait_for_pending_transaction(state->pdev);
-	if (rg_gate_secure(state))
+	if (rg_closing_block(state, touch, closing))
 		return;
-	rg_endpoint_close(&state->ep, state->pdev);
-	rg_rids_block(state);
-	rg_rids_filter(state);
-	mutex_unlock(rg_gate_group_mutex(state));
-
-	if (rg_fence_wait(&state->fence, jiffies + RG_CLOSE_DEADLINE))
-		rg_gate_late_fence(state);
-	rg_endpoint_ats_off(state->pdev);
-
+	state->unfenced = true;
+	state->untouched = !touch;
 	state->muted = false;
 	state->ungated = false;
-	WRITE_ONCE(state->phase, RG_CLOSED);
-	state->reason = why;
 	state->windows++;
 	state->closed_at = ktime_get();
-	trace_close(state->pdev, why);
-	rg_events_post(state, RG_EVENT_CLOSED);
+	rg_gate_closed(state, why);
 }
 
 static void rg_gate_open(struct rg_state *state, bool answers)
 {
 	struct mutex *mutex = rg_gate_group_mutex(state);
 
+	/*
+	 * One that was closed untouched, and not reset after all, has its ATS on:
+	 * what its ATC holds goes with that. PASID and PRI need it off.
+	 */
+	if (answers)
+		rg_endpoint_ats_off(state->pdev);
 	mutex_lock(mutex);
 	if (answers)
 		rg_endpoint_controls(&state->ep, state->pdev);
@@ -188,22 +125,48 @@ static void rg_gate_open(struct rg_state *state, bool answers)
 	rg_endpoint_open(&state->ep, state->pdev, answers);
 	mutex_unlock(mutex);
 
+	cancel_delayed_work(&state->park_work);
+	state->awaiting = false;
 	WRITE_ONCE(state->phase, RG_OPEN);
 	state->last_window_us = ktime_us_delta(ktime_get(), state->closed_at);
 	trace_open(state->pdev, state->last_window_us);
 	rg_events_post(state, RG_EVENT_OPENED);
 	state->muted = !answers;
-	rg_gate_release(state);
+	rg_closing_release(state);
 }
+
+static const char *const rg_gate_park_whys[RG_NR_WHYS] = {
+	[RG_WHY_SILENT] = "an answer to config reads after the reset, found none",
+	[RG_WHY_FAILED] = "the recovery from an error to succeed, it failed",
+	[RG_WHY_TIMEOUT] = "the reset to end within park_timeout_s, it goes on",
+};
 
 static void rg_gate_park(struct rg_state *state, enum rg_reason why)
 {
+	cancel_delayed_work(&state->park_work);
+	state->awaiting = false;
+	state->patient = false;
 	WRITE_ONCE(state->phase, RG_PARKED);
 	state->reason = why;
 	trace_park(state->pdev, why);
 	pci_err(state->pdev,
-		"parked: expected an answer to config reads after the reset, found none; the IOMMU blocks its DMA; reset it again, or write open to its resetgate/state\n");
+		"parked: expected %s; the IOMMU blocks its DMA; reset it again, or write open to its resetgate/state\n",
+		rg_gate_park_whys[why]);
 	rg_events_post(state, RG_EVENT_PARKED);
+}
+
+/*
+ * With state->lock held: it opens as soon as it answers, and after the limit its
+ * silence counts.
+ */
+static void rg_gate_await(struct rg_state *state, enum rg_await await)
+{
+	if (await == RG_AWAIT_NOW && rg_endpoint_answers(state->pdev))
+		return;
+	state->patient = false;
+	state->awaiting = true;
+	state->await_until = jiffies + RG_AWAIT_LIMIT;
+	mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_FIRST);
 }
 
 /* The end of a reset. A method's return code does not count, an answer does. */
@@ -211,6 +174,10 @@ static void rg_gate_end(struct rg_state *state)
 {
 	bool answers = rg_endpoint_answers(state->pdev);
 
+	if (!answers && state->patient) {
+		rg_gate_await(state, RG_AWAIT_RESET);
+		return;
+	}
 	if (!answers)
 		state->last_error = -EIO;
 	if (!answers && !rg_param_open_silent()) {
@@ -223,22 +190,45 @@ static void rg_gate_end(struct rg_state *state)
 	rg_gate_open(state, answers);
 }
 
-/* With state->lock held: no reset runs, nobody will restore and tell. */
-static void rg_gate_settle(struct rg_state *state)
+/* The innermost bracket of this task in which a reset would be restored. */
+static struct rg_bracket *rg_gate_bracket_mine(const struct rg_state *state)
 {
-	if (state->phase == RG_CLOSED && !state->depth && !state->prepared &&
-	    !state->closer && !state->dead)
-		rg_gate_end(state);
+	struct rg_bracket *bracket;
+
+	list_for_each_entry(bracket, &state->brackets, node)
+		if (bracket->task == current && !bracket->done)
+			return bracket;
+	return NULL;
 }
 
-static bool rg_gate_in_bracket(const struct rg_state *state)
+static bool rg_gate_is_owed(const struct rg_state *state)
 {
 	const struct rg_bracket *bracket;
 
 	list_for_each_entry(bracket, &state->brackets, node)
-		if (bracket->task == current)
+		if (bracket->owes)
 			return true;
 	return false;
+}
+
+/*
+ * With state->lock held: no reset runs, nobody will restore and tell. The VFs of
+ * a PF answer once it is restored; they are closed for a time even where the PF
+ * itself does not take part.
+ */
+static void rg_gate_settle(struct rg_state *state)
+{
+	struct rg_scope *vfs = state->vfs;
+
+	if (state->depth || state->prepared || state->awaiting || rg_gate_is_owed(state))
+		return;
+	if (state->phase == RG_CLOSED && !state->dead)
+		rg_gate_end(state);
+	if (!vfs)
+		return;
+	state->vfs = NULL;
+	rg_scope_leave(vfs, RG_AWAIT_NOW);
+	rg_scope_free(vfs);
 }
 
 /**
@@ -261,51 +251,248 @@ notrace bool rg_gate_takes_part(const struct rg_state *state)
 }
 
 /**
- * rg_gate_enter - a reset of a function begins
+ * rg_gate_shut - a reset of a function begins, first half
  * @state: the function's state
  * @why: what begins
+ * @closing: what it shares with others
  *
  * Closes the gate unless an outer reset did. If it cannot in time, the reset
- * runs ungated.
+ * runs ungated. rg_gate_fence() and rg_gate_fenced() must follow.
  *
- * Context: Process context, sleeps two seconds at the most, and as long as the
- * function has transactions pending.
+ * Context: Process context, sleeps until the deadline at the most, and as long
+ * as the function has transactions pending.
  */
-void rg_gate_enter(struct rg_state *state, enum rg_reason why)
+void rg_gate_shut(struct rg_state *state, enum rg_reason why, struct rg_closing *closing)
 {
 	mutex_lock(&state->lock);
+	state->awaiting = false;
 	if (state->depth == 0) {
 		/* Upstream's gate, where there is one, asks for it in the reset. */
 		WRITE_ONCE(state->ungated, state->phase == RG_OPEN &&
 			   !rg_gate_takes_part(state));
 		if (state->phase == RG_PARKED)
-			WRITE_ONCE(state->phase, RG_CLOSED);
+			rg_gate_closed(state, why);
 		else if (state->phase == RG_OPEN && !state->ungated && !state->dead)
-			rg_gate_close(state, why);
+			rg_gate_close(state, why, closing);
 		if (state->phase == RG_OPEN)
 			WRITE_ONCE(state->ungated, true);
+	}
+	/* Closed at an error, and now reset by the kernel: it may be touched. */
+	if (state->phase == RG_CLOSED && state->untouched && why != RG_WHY_RECOVERY) {
+		state->untouched = false;
+		state->unfenced = true;
 	}
 	WRITE_ONCE(state->depth, state->depth + 1);
 	mutex_unlock(&state->lock);
 }
 
 /**
+ * rg_gate_fence - wait for the invalidations that began before a gate was shut
+ * @state: a function that was shut last
+ *
+ * Context: Process context, sleeps a second at the most.
+ * Return: 0; 1 if nothing of it was shut; -ETIMEDOUT if one of them does not end.
+ */
+int rg_gate_fence(struct rg_state *state)
+{
+	int rc = 1;
+
+	mutex_lock(&state->lock);
+	if (state->phase == RG_CLOSED && state->unfenced)
+		rc = rg_closing_fence(state);
+	mutex_unlock(&state->lock);
+	return rc;
+}
+
+/**
+ * rg_gate_fenced - a reset of a function begins, second half
+ * @state: the function's state
+ * @late: the fence did not pass in time
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_gate_fenced(struct rg_state *state, bool late)
+{
+	mutex_lock(&state->lock);
+	if (state->phase == RG_CLOSED && state->unfenced) {
+		if (late)
+			rg_closing_late(state);
+		if (!state->untouched)
+			rg_endpoint_ats_off(state->pdev);
+		state->unfenced = false;
+	}
+	mutex_unlock(&state->lock);
+}
+
+/**
+ * rg_gate_enter - a reset of one function begins
+ * @state: the function's state
+ * @why: what begins
+ *
+ * Context: Process context, sleeps two seconds at the most, and as long as the
+ * function has transactions pending.
+ */
+void rg_gate_enter(struct rg_state *state, enum rg_reason why)
+{
+	struct rg_closing closing;
+
+	rg_closing_begin(&closing);
+	rg_gate_shut(state, why, &closing);
+	rg_gate_fenced(state, rg_gate_fence(state) < 0);
+}
+
+static void rg_gate_await_work(struct work_struct *work)
+{
+	struct rg_state *state = container_of(to_delayed_work(work), struct rg_state,
+					      await_work);
+
+	mutex_lock(&state->lock);
+	if (state->awaiting && !state->dead) {
+		if (rg_endpoint_answers(state->pdev) ||
+		    time_after(jiffies, state->await_until)) {
+			state->awaiting = false;
+			rg_gate_settle(state);
+		} else {
+			mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_AGAIN);
+		}
+	}
+	mutex_unlock(&state->lock);
+}
+
+/* Nobody will restore it any more. */
+static void rg_gate_forgive(struct rg_state *state)
+{
+	struct rg_bracket *bracket;
+
+	list_for_each_entry(bracket, &state->brackets, node)
+		bracket->owes = false;
+}
+
+/* Nobody has ended the window in park_timeout_s. */
+static void rg_gate_park_work(struct work_struct *work)
+{
+	struct rg_state *state = container_of(to_delayed_work(work), struct rg_state,
+					      park_work);
+
+	mutex_lock(&state->lock);
+	if (state->phase == RG_CLOSED && !state->dead &&
+	    !time_before(jiffies, state->park_at)) {
+		state->last_error = -ETIMEDOUT;
+		state->prepared = NULL;
+		state->awaiting = false;
+		rg_gate_forgive(state);
+		if (state->depth) {
+			rg_gate_park(state, RG_WHY_TIMEOUT);
+		} else {
+			pci_warn(state->pdev,
+				 "expected whoever reset it to restore it within park_timeout_s, nobody did; its window ends\n");
+			rg_gate_settle(state);
+		}
+	}
+	mutex_unlock(&state->lock);
+}
+
+/**
  * rg_gate_leave - a reset of a function ended
  * @state: the function's state
+ * @await: how soon it can be expected to answer if nobody restores it
  *
  * Opens the gate if it was the outermost and its caller does not restore config
  * space after it.
  *
- * Context: Process context, sleeps.
+ * Context: Process context, sleeps. With its PF's state locked for a VF.
  */
-void rg_gate_leave(struct rg_state *state)
+void rg_gate_leave(struct rg_state *state, enum rg_await await)
 {
-	mutex_lock(&state->lock);
+	struct rg_bracket *bracket;
+
+	mutex_lock_nested(&state->lock, state->pdev->is_virtfn);
+	bracket = rg_gate_bracket_mine(state);
 	if (!WARN_ON_ONCE(!state->depth))
 		WRITE_ONCE(state->depth, state->depth - 1);
-	if (!state->depth && rg_gate_in_bracket(state))
-		state->closer = current;
+	/* It took longer than anybody would wait, and yet it ended. */
+	if (!state->depth && state->phase == RG_PARKED && state->reason == RG_WHY_TIMEOUT) {
+		WRITE_ONCE(state->phase, RG_CLOSED);
+		rg_gate_watch(state);
+	}
+	if (!state->depth && bracket) {
+		bracket->owes = true;
+		bracket->window = state->windows;
+	} else if (!state->depth && state->phase == RG_CLOSED && await != RG_AWAIT_NOT) {
+		rg_gate_await(state, await);
+	}
 	rg_gate_settle(state);
+	mutex_unlock(&state->lock);
+}
+
+/**
+ * rg_gate_follow - the VFs of a PF open after it
+ * @state: the PF's state, entered
+ * @vfs: its VFs, entered
+ *
+ * Context: Process context, sleeps.
+ * Return: true if they will; false if others do already, and the caller has to
+ * leave these.
+ */
+bool rg_gate_follow(struct rg_state *state, struct rg_scope *vfs)
+{
+	bool taken;
+
+	mutex_lock(&state->lock);
+	taken = !state->vfs && !state->dead;
+	if (taken)
+		state->vfs = vfs;
+	mutex_unlock(&state->lock);
+	return taken;
+}
+
+/**
+ * rg_gate_fail - the recovery of a function that was closed for it failed
+ * @state: the function's state
+ * @bracket: the recovery's
+ *
+ * A function that is being reset by somebody else meanwhile, or was, is theirs.
+ *
+ * Context: Process context, sleeps; the bracket is still there.
+ */
+void rg_gate_fail(struct rg_state *state, const struct rg_bracket *bracket)
+{
+	struct rg_closing closing;
+
+	rg_closing_begin(&closing);
+	mutex_lock(&state->lock);
+	if (state->depth || state->prepared || state->dead ||
+	    state->windows != bracket->window)
+		goto out_unlock;
+	if (state->phase == RG_OPEN && rg_gate_takes_part(state))
+		rg_gate_close(state, RG_WHY_RECOVERY, &closing);
+	if (state->phase != RG_CLOSED)
+		goto out_unlock;
+	if (state->unfenced && rg_closing_fence(state))
+		rg_closing_late(state);
+	state->unfenced = false;
+	/* It may have been opened for its driver, with its ATS on. */
+	if (rg_endpoint_answers(state->pdev))
+		rg_endpoint_ats_off(state->pdev);
+	rg_gate_park(state, RG_WHY_FAILED);
+out_unlock:
+	mutex_unlock(&state->lock);
+}
+
+/**
+ * rg_gate_rebound - a function's driver let go of it, or the next one gets it
+ * @state: the function's state
+ *
+ * A failed recovery is its last driver's affair.
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_gate_rebound(struct rg_state *state)
+{
+	mutex_lock(&state->lock);
+	if (state->phase == RG_PARKED && state->reason == RG_WHY_FAILED &&
+	    !state->depth && !state->dead && rg_endpoint_answers(state->pdev))
+		rg_gate_open(state, true);
 	mutex_unlock(&state->lock);
 }
 
@@ -318,8 +505,9 @@ void rg_gate_leave(struct rg_state *state)
  */
 void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket)
 {
-	bracket->task = current;
+	*bracket = (struct rg_bracket){ .task = current };
 	mutex_lock(&state->lock);
+	bracket->window = state->windows;
 	list_add(&bracket->node, &state->brackets);
 	mutex_unlock(&state->lock);
 }
@@ -337,8 +525,6 @@ void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket)
 {
 	mutex_lock(&state->lock);
 	list_del(&bracket->node);
-	if (state->closer == current)
-		state->closer = NULL;
 	/* Whatever this task told the driver, it has told it all. */
 	if (state->prepared == current)
 		state->prepared = NULL;
@@ -371,9 +557,16 @@ void rg_gate_prepared(struct rg_state *state)
  */
 void rg_gate_restored(struct rg_state *state)
 {
+	struct rg_bracket *bracket;
+
 	mutex_lock(&state->lock);
 	state->prepared = NULL;
-	state->closer = NULL;
+	list_for_each_entry(bracket, &state->brackets, node) {
+		if (bracket->task != current || !bracket->owes)
+			continue;
+		bracket->owes = false;
+		bracket->done = true;
+	}
 	rg_gate_settle(state);
 	mutex_unlock(&state->lock);
 }
@@ -414,14 +607,43 @@ int rg_gate_reopen(struct rg_state *state)
  */
 void rg_gate_bury(struct rg_state *state)
 {
+	struct rg_scope *vfs;
+
 	mutex_lock(&state->lock);
+	vfs = state->vfs;
+	state->vfs = NULL;
 	state->dead = true;
+	state->awaiting = false;
 	if (state->phase != RG_OPEN || state->muted) {
 		state->muted = false;
 		WRITE_ONCE(state->phase, RG_OPEN);
-		rg_gate_release(state);
+		rg_closing_release(state);
 	}
 	mutex_unlock(&state->lock);
+	rg_scope_leave(vfs, RG_AWAIT_NOW);
+	rg_scope_free(vfs);
+}
+
+/**
+ * rg_gate_start - be able to end windows that nobody ends
+ *
+ * Context: Process context, at load, before the first state.
+ * Return: 0 or -ENOMEM.
+ */
+int rg_gate_start(void)
+{
+	rg_gate_queue = alloc_workqueue("resetgate", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	return rg_gate_queue ? 0 : -ENOMEM;
+}
+
+/**
+ * rg_gate_stop - undo rg_gate_start()
+ *
+ * Context: Process context, at unload, after the last state.
+ */
+void rg_gate_stop(void)
+{
+	destroy_workqueue(rg_gate_queue);
 }
 
 /**
@@ -435,28 +657,20 @@ void rg_gate_init(struct rg_state *state)
 	mutex_init(&state->lock);
 	INIT_LIST_HEAD(&state->brackets);
 	atomic_set(&state->native, 0);
+	INIT_DELAYED_WORK(&state->await_work, rg_gate_await_work);
+	INIT_DELAYED_WORK(&state->park_work, rg_gate_park_work);
 	rg_fence_init(&state->fence);
 	rg_events_init(state);
 }
 
 /**
- * rg_gate_timeouts - how many resets ran ungated
+ * rg_gate_finish - nothing of a gate runs any more
+ * @state: the function's state; nobody else has it
  *
- * Context: Any.
- * Return: those since load for which close gave up.
+ * Context: Process context, sleeps.
  */
-u64 rg_gate_timeouts(void)
+void rg_gate_finish(struct rg_state *state)
 {
-	return atomic64_read(&rg_gate_nr_timeouts);
-}
-
-/**
- * rg_gate_late - how many gates closed without a fence
- *
- * Context: Any.
- * Return: those since load whose last fence did not pass in time.
- */
-u64 rg_gate_late(void)
-{
-	return atomic64_read(&rg_gate_nr_late);
+	cancel_delayed_work_sync(&state->await_work);
+	cancel_delayed_work_sync(&state->park_work);
 }

@@ -13,6 +13,8 @@
 #include "valve.h"
 
 struct rg_backend;
+struct rg_closing;
+struct rg_scope;
 
 enum rg_phase {
 	RG_OPEN,
@@ -31,8 +33,21 @@ enum rg_reason {
 	RG_WHY_NONE,
 	RG_WHY_FUNCTION_RESET,	/* __pci_reset_function_locked() */
 	RG_WHY_FLR,		/* pcie_flr(), called by itself */
+	RG_WHY_BUS_RESET,	/* the secondary bus of a bridge above */
+	RG_WHY_SLOT_RESET,	/* a hotplug slot */
+	RG_WHY_RECOVERY,	/* from an error, with a frozen channel */
+	RG_WHY_PF_RESET,	/* of a VF's PF */
 	RG_WHY_SILENT,		/* no answer to config reads after the reset */
+	RG_WHY_FAILED,		/* the recovery failed */
+	RG_WHY_TIMEOUT,		/* the reset did not end in park_timeout_s */
 	RG_NR_WHYS
+};
+
+/* How soon a function that nobody restores can be expected to answer. */
+enum rg_await {
+	RG_AWAIT_NOT,		/* it must by now */
+	RG_AWAIT_NOW,		/* any moment: its PF's reset is over */
+	RG_AWAIT_RESET,		/* its bus has just left reset */
 };
 
 /* Requester IDs of one function: its own and its DMA aliases. */
@@ -43,13 +58,19 @@ enum rg_reason {
 
 /**
  * struct rg_bracket - a caller that saves config space, resets and restores it
- * @node: in the state's list; under its lock
+ * @node: in the state's list, the newest first; this and the rest under its lock
  * @task: the caller. Others may be on their way into one of their own, behind a
  *	lock that only opening this window lets go: theirs do not count
+ * @owes: a reset ended in it, and nobody has restored the function yet
+ * @done: the driver has been told: what it resets now, it restores itself
+ * @window: the state's count of windows when that reset ended
  */
 struct rg_bracket {
 	struct list_head node;
 	struct task_struct *task;
+	bool owes;
+	bool done;
+	u64 window;
 };
 
 /**
@@ -65,13 +86,19 @@ struct rg_bracket {
  * @mode: the administrator's choice
  * @depth: resets that are running, nested ones counted
  * @brackets: callers between their save and their restore
- * @closer: the caller in whose bracket the last reset ended
  * @prepared: the task that told the driver of a reset and owes it a reset_done()
  * @ungated: a reset is running that does not close the gate; decided once
  * @dead: removed; it is not closed any more
+ * @untouched: closed without an access to the function
+ * @unfenced: blocked; what began earlier may still go out, and ATS is on
+ * @patient: silence at its end is not the last word yet
+ * @awaiting: in reset no more, but it need not answer yet, and nobody restores it
+ * @await_until: jiffies; then it has been silent for too long
+ * @park_at: jiffies; then nobody will end the window any more
  * @muted: open, but silent: its ATC invalidations are still dropped
  * @counted: it is counted in its requester IDs' closed; under the group mutex
  * @shown: it is in sysfs
+ * @vfs: its VFs, while they are closed because of its reset
  * @native: upstream's prepare calls that were redirected to nothing
  * @rids: its requester IDs, its own first
  * @nr_rids: how many
@@ -83,6 +110,8 @@ struct rg_bracket {
  * @last_window_us: how long the last window was, in microseconds
  * @last_error: of the last close or open that did not do all it should
  * @free_work: frees it, once its fence is idle
+ * @await_work: asks whether it answers
+ * @park_work: ends a window that nobody ends
  * @event_work: tells user space
  * @event_lock: @events and @nr_events
  * @events: what is to be told, oldest first
@@ -101,13 +130,19 @@ struct rg_state {
 	enum rg_mode mode;
 	int depth;
 	struct list_head brackets;
-	struct task_struct *closer;
 	struct task_struct *prepared;
 	bool ungated;
 	bool dead;
+	bool untouched;
+	bool unfenced;
+	bool patient;
+	bool awaiting;
+	unsigned long await_until;
+	unsigned long park_at;
 	bool muted;
 	bool counted;
 	bool shown;
+	struct rg_scope *vfs;
 	atomic_t native;
 
 	struct rg_rid *rids[RG_MAX_RIDS];
@@ -122,15 +157,26 @@ struct rg_state {
 	int last_error;
 
 	struct work_struct free_work;
+	struct delayed_work await_work;
+	struct delayed_work park_work;
 	struct work_struct event_work;
 	spinlock_t event_lock;
 	u8 events[RG_EVENTS];
 	int nr_events;
 };
 
+int rg_gate_start(void);
+void rg_gate_stop(void);
 void rg_gate_init(struct rg_state *state);
 void rg_gate_enter(struct rg_state *state, enum rg_reason why);
-void rg_gate_leave(struct rg_state *state);
+void rg_gate_shut(struct rg_state *state, enum rg_reason why, struct rg_closing *closing);
+int rg_gate_fence(struct rg_state *state);
+void rg_gate_fenced(struct rg_state *state, bool late);
+void rg_gate_leave(struct rg_state *state, enum rg_await await);
+bool rg_gate_follow(struct rg_state *state, struct rg_scope *vfs);
+void rg_gate_fail(struct rg_state *state, const struct rg_bracket *bracket);
+void rg_gate_rebound(struct rg_state *state);
+void rg_gate_finish(struct rg_state *state);
 void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket);
 void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket);
 void rg_gate_prepared(struct rg_state *state);
@@ -139,7 +185,5 @@ int rg_gate_reopen(struct rg_state *state);
 void rg_gate_bury(struct rg_state *state);
 struct mutex *rg_gate_group_mutex(const struct rg_state *state);
 bool rg_gate_takes_part(const struct rg_state *state);
-u64 rg_gate_timeouts(void);
-u64 rg_gate_late(void);
 
 #endif /* RG_GATE_H */

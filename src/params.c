@@ -77,6 +77,29 @@ static const struct kernel_param_ops rg_flag_ops = {
 	.get = param_get_bool,
 };
 
+/* 0 is never; nobody waits for a week. */
+#define RG_PARK_TIMEOUT_MAX (7 * 24 * 3600)
+
+static unsigned int rg_park_timeout = 180;
+
+static int rg_seconds_set(const char *val, const struct kernel_param *kp)
+{
+	unsigned int seconds;
+
+	if (kstrtouint(val, 0, &seconds) || seconds > RG_PARK_TIMEOUT_MAX) {
+		pr_err("%s: expected seconds, 0 to %d, found '%.*s'; nothing was changed\n",
+		       kp->name, RG_PARK_TIMEOUT_MAX, (int)strcspn(val, "\n"), val);
+		return -EINVAL;
+	}
+	WRITE_ONCE(*(unsigned int *)kp->arg, seconds);
+	return 0;
+}
+
+static const struct kernel_param_ops rg_seconds_ops = {
+	.set = rg_seconds_set,
+	.get = param_get_uint,
+};
+
 static bool rg_disarm;
 static bool rg_allow_untested;
 static char *rg_btf_path = "";
@@ -87,6 +110,8 @@ module_param_cb(scope, &rg_choice_ops, &rg_scope, 0644);
 MODULE_PARM_DESC(scope, "which functions take part: ats (default) or all");
 module_param_cb(on_failed_reset, &rg_choice_ops, &rg_failed, 0644);
 MODULE_PARM_DESC(on_failed_reset, "a function that stays silent: park (default) or open");
+module_param_cb(park_timeout_s, &rg_seconds_ops, &rg_park_timeout, 0644);
+MODULE_PARM_DESC(park_timeout_s, "end a window that nobody ends after so many seconds (180); 0: never");
 module_param_cb(disarm, &rg_flag_ops, &rg_disarm, 0444);
 MODULE_PARM_DESC(disarm, "load, but touch nothing");
 module_param_cb(allow_untested, &rg_flag_ops, &rg_allow_untested, 0444);
@@ -114,6 +139,17 @@ notrace bool rg_param_scope_all(void)
 bool rg_param_open_silent(void)
 {
 	return READ_ONCE(rg_failed.value) == 1;
+}
+
+/**
+ * rg_param_park_timeout - how long a window may last
+ *
+ * Context: Any.
+ * Return: seconds; 0: for ever.
+ */
+unsigned int rg_param_park_timeout(void)
+{
+	return READ_ONCE(rg_park_timeout);
 }
 
 /**

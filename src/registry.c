@@ -14,8 +14,8 @@
 #include "backend.h"
 #include "err_handlers.h"
 #include "events.h"
+#include "native.h"
 #include "registry.h"
-#include "reset_path.h"
 #include "status.h"
 
 static DEFINE_HASHTABLE(rg_states, 8);
@@ -58,13 +58,67 @@ struct rg_state *rg_registry_get(const struct pci_dev *pdev)
 	return state;
 }
 
+/**
+ * rg_registry_pick - the states that a function picks
+ * @match: the function; called under RCU, must not sleep
+ * @what: passed on
+ * @states: where they go, each with a reference
+ * @room: how many fit
+ *
+ * Context: Any.
+ * Return: how many there are; with more than @room, none was referenced.
+ */
+int rg_registry_pick(bool (*match)(const struct rg_state *state, const void *what),
+		     const void *what, struct rg_state **states, int room)
+{
+	struct rg_state *state;
+	int bucket, nr = 0, i;
+
+	rcu_read_lock();
+	hash_for_each_rcu(rg_states, bucket, state, node) {
+		if (!match(state, what))
+			continue;
+		if (nr < room && !refcount_inc_not_zero(&state->refs))
+			continue;
+		if (nr < room)
+			states[nr] = state;
+		nr++;
+	}
+	rcu_read_unlock();
+	for (i = 0; nr > room && i < room; i++)
+		rg_registry_put(states[i]);
+	return nr;
+}
+
+/*
+ * The buses above a function outlive its state: rg_scope_below() walks up from it
+ * under RCU, and a function's removal does not wait for that.
+ */
+static void rg_registry_get_buses(struct pci_bus *bus)
+{
+	for (; bus; bus = bus->parent)
+		get_device(&bus->dev);
+}
+
+static void rg_registry_put_buses(struct pci_bus *bus)
+{
+	struct pci_bus *parent;
+
+	for (; bus; bus = parent) {
+		parent = bus->parent;
+		put_device(&bus->dev);
+	}
+}
+
 /* A fence that timed out may take as long as the queue that it waits for. */
 static void rg_registry_free(struct work_struct *work)
 {
 	struct rg_state *state = container_of(work, struct rg_state, free_work);
 
+	rg_gate_finish(state);
 	rg_events_finish(state);
 	rg_fence_finish(&state->fence);
+	rg_registry_put_buses(state->pdev->bus);
 	iommu_group_put(state->group);
 	pci_dev_put(state->pdev);
 	kfree_rcu(state, rcu);
@@ -98,6 +152,7 @@ static struct rg_state *rg_registry_new(struct pci_dev *pdev,
 	refcount_set(&state->refs, 1);
 	INIT_WORK(&state->free_work, rg_registry_free);
 	state->pdev = pci_dev_get(pdev);
+	rg_registry_get_buses(pdev->bus);
 	state->group = group;
 	state->be = be;
 	rg_gate_init(state);
@@ -132,7 +187,7 @@ static void rg_registry_del(struct rg_state *state)
 {
 	hash_del_rcu(&state->node);
 	rg_gate_bury(state);
-	rg_reset_path_bury(state);
+	rg_native_bury(state);
 	rg_rids_drop(state);
 	rg_registry_put(state);
 }
@@ -144,6 +199,15 @@ static struct rg_state *rg_registry_of(struct device *dev)
 	return rg_registry_find(to_pci_dev(dev));
 }
 
+/* No driver has it, or the next one is about to: what the last one broke is past. */
+static void rg_registry_rebound(struct device *dev)
+{
+	struct rg_state *state = rg_registry_of(dev);
+
+	if (state)
+		rg_gate_rebound(state);
+}
+
 static int rg_registry_notify(struct notifier_block *nb, unsigned long action,
 			      void *data)
 {
@@ -152,10 +216,15 @@ static int rg_registry_notify(struct notifier_block *nb, unsigned long action,
 
 	mutex_lock(&rg_registry_mutex);
 	switch (action) {
-	case BUS_NOTIFY_ADD_DEVICE:
 	case BUS_NOTIFY_BIND_DRIVER:
+		rg_registry_rebound(dev);
+		fallthrough;
+	case BUS_NOTIFY_ADD_DEVICE:
 	case BUS_NOTIFY_BOUND_DRIVER:
 		rg_registry_add(to_pci_dev(dev));
+		break;
+	case BUS_NOTIFY_UNBOUND_DRIVER:
+		rg_registry_rebound(dev);
 		break;
 	case BUS_NOTIFY_DEL_DEVICE:
 		state = rg_registry_of(dev);
@@ -211,12 +280,13 @@ int rg_registry_init(void)
 	rg_registry_queue = alloc_workqueue("resetgate_free", WQ_UNBOUND, 0);
 	if (!rg_registry_queue)
 		return -ENOMEM;
+	rc = rg_gate_start();
+	if (rc)
+		goto out_queue;
 	rg_rids_init();
 	rc = bus_register_notifier(&pci_bus_type, &rg_registry_nb);
-	if (rc) {
-		destroy_workqueue(rg_registry_queue);
-		return rc;
-	}
+	if (rc)
+		goto out_gate;
 	for_each_pci_dev(pdev) {
 		mutex_lock(&rg_registry_mutex);
 		if (device_is_registered(&pdev->dev)) {
@@ -227,6 +297,12 @@ int rg_registry_init(void)
 		mutex_unlock(&rg_registry_mutex);
 	}
 	return 0;
+
+out_gate:
+	rg_gate_stop();
+out_queue:
+	destroy_workqueue(rg_registry_queue);
+	return rc;
 }
 
 /**
@@ -283,4 +359,5 @@ void rg_registry_exit(void)
 	}
 	mutex_unlock(&rg_registry_mutex);
 	destroy_workqueue(rg_registry_queue);
+	rg_gate_stop();
 }

@@ -14,6 +14,8 @@ struct rg_state *rg_registry_get(const struct pci_dev *pdev);
 void rg_registry_put(struct rg_state *state);
 bool rg_registry_has_driver(const struct device_driver *driver,
 			    const struct pci_dev *except);
+int rg_registry_pick(bool (*match)(const struct rg_state *state, const void *what),
+		     const void *what, struct rg_state **states, int room);
 void rg_registry_each(void (*fn)(struct rg_state *state, void *data), void *data);
 
 #endif /* RG_REGISTRY_H */

@@ -3,63 +3,20 @@
  * The reset functions' wrappers.
  *
  * A call of a reset function for a covered function is redirected to a wrapper
- * of the same prototype, which tells the gate, calls the original through its
- * normal entry and tells the gate again. The second passage is recognised by a
- * pass that the wrapper leaves for its own task: a return address would not do,
- * a tail call changes it.
- *
- * Where upstream has a gate of its own, pci_dev_reset_iommu_prepare() and _done()
- * are redirected to nothing for a function that takes part: ours is the gate.
- * They are called for probes of a method, too, which must block nothing.
+ * of the same prototype, which tells the gate, calls the original and tells the
+ * gate again.
  */
-#include <linux/delay.h>
-#include <linux/list.h>
-#include <linux/sched.h>
-#include <linux/wait.h>
+#include <linux/pci.h>
 
+#include "bus_path.h"
 #include "compat.h"
-#include "gate.h"
+#include "native.h"
+#include "pass.h"
 #include "patch.h"
+#include "recovery.h"
 #include "registry.h"
 #include "reset_path.h"
-
-/* Lets the call that a wrapper is about to make reach the original. */
-struct rg_pass {
-	struct list_head node;
-	struct task_struct *task;
-	struct pci_dev *pdev;
-	enum rg_target_id id;
-	bool used;
-};
-
-static LIST_HEAD(rg_passes);
-static DEFINE_RAW_SPINLOCK(rg_pass_lock);
-
-/*
- * Tasks that were redirected and have not left their wrapper. They sleep there
- * for as long as a reset takes, which RCU-tasks takes for quiescent.
- */
-static atomic_t rg_reset_inflight;
-static DECLARE_WAIT_QUEUE_HEAD(rg_reset_idle);
-
-static notrace bool rg_pass_take(enum rg_target_id id, const struct pci_dev *pdev)
-{
-	struct rg_pass *pass;
-	unsigned long flags;
-	bool taken = false;
-
-	raw_spin_lock_irqsave(&rg_pass_lock, flags);
-	list_for_each_entry(pass, &rg_passes, node) {
-		if (pass->task != current || pass->id != id ||
-		    pass->pdev != pdev || pass->used)
-			continue;
-		pass->used = true;
-		taken = true;
-		break;
-	}
-	raw_spin_unlock_irqrestore(&rg_pass_lock, flags);
-	return taken;
-}
+#include "scope.h"
 
 /* Direct calls, since these need no landing pad; all of them are exported. */
 static int rg_reset_path_original(enum rg_target_id id, struct pci_dev *pdev)
@@ -80,24 +37,13 @@ static int rg_reset_path_original(enum rg_target_id id, struct pci_dev *pdev)
 
 static int rg_reset_path_pass(enum rg_target_id id, struct pci_dev *pdev)
 {
-	struct rg_pass pass = { .task = current, .pdev = pdev, .id = id };
-	unsigned long flags;
+	struct rg_pass pass;
 	int rc;
 
-	raw_spin_lock_irqsave(&rg_pass_lock, flags);
-	list_add(&pass.node, &rg_passes);
-	raw_spin_unlock_irqrestore(&rg_pass_lock, flags);
+	rg_pass_begin(&pass, id, pdev);
 	rc = rg_reset_path_original(id, pdev);
-	raw_spin_lock_irqsave(&rg_pass_lock, flags);
-	list_del(&pass.node);
-	raw_spin_unlock_irqrestore(&rg_pass_lock, flags);
+	rg_pass_end(&pass);
 	return rc;
-}
-
-static void rg_reset_path_exit(void)
-{
-	if (atomic_dec_and_test(&rg_reset_inflight))
-		wake_up_all(&rg_reset_idle);
 }
 
 /* A caller that saves before and restores after. */
@@ -113,8 +59,23 @@ static int rg_reset_path_bracket(enum rg_target_id id, struct pci_dev *pdev)
 	if (state)
 		rg_gate_unbracket(state, &bracket);
 	rg_registry_put(state);
-	rg_reset_path_exit();
+	rg_pass_exit();
 	return rc;
+}
+
+/* Its VFs go with it, and cannot know: returns those that will not open with it. */
+static struct rg_scope *rg_reset_path_enter(struct rg_state *state, enum rg_reason why)
+{
+	struct rg_scope *vfs = rg_scope_vfs(state->pdev);
+
+	rg_gate_enter(state, why);
+	/* An outer reset has closed them already; ours keeps them so. */
+	if (vfs && READ_ONCE(state->vfs)) {
+		rg_scope_free(vfs);
+		return NULL;
+	}
+	rg_scope_enter(vfs, RG_WHY_PF_RESET);
+	return vfs && rg_gate_follow(state, vfs) ? NULL : vfs;
 }
 
 /* A reset itself. */
@@ -122,15 +83,18 @@ static int rg_reset_path_reset(enum rg_target_id id, struct pci_dev *pdev,
 			       enum rg_reason why)
 {
 	struct rg_state *state = rg_registry_get(pdev);
+	struct rg_scope *vfs = NULL;
 	int rc;
 
 	if (state)
-		rg_gate_enter(state, why);
+		vfs = rg_reset_path_enter(state, why);
 	rc = rg_reset_path_pass(id, pdev);
 	if (state)
-		rg_gate_leave(state);
+		rg_gate_leave(state, RG_AWAIT_NOT);
+	rg_scope_leave(vfs, RG_AWAIT_NOW);
+	rg_scope_free(vfs);
 	rg_registry_put(state);
-	rg_reset_path_exit();
+	rg_pass_exit();
 	return rc;
 }
 
@@ -165,10 +129,7 @@ static notrace void *rg_reset_path_divert(enum rg_target_id id,
 {
 	struct pci_dev *pdev = (void *)rg_compat_arg(fregs, 0);
 
-	if (!rg_registry_find(pdev) || rg_pass_take(id, pdev))
-		return NULL;
-	atomic_inc(&rg_reset_inflight);
-	return wrapper;
+	return rg_registry_find(pdev) ? rg_pass_divert(id, pdev, wrapper) : NULL;
 }
 
 static notrace void *rg_divert_reset_function(struct ftrace_regs *fregs,
@@ -205,56 +166,6 @@ static notrace void *rg_divert_flr(struct ftrace_regs *fregs,
 	return rg_reset_path_divert(RG_T_PCIE_FLR, fregs, rg_wrap_flr);
 }
 
-/*
- * Upstream's own gate stands aside, while ours follows the resets. Probes are
- * not counted in flight, so the prepares that still await their done are.
- */
-static atomic_t rg_native_pending;
-static bool rg_native_stands_aside;
-
-static int rg_native_prepare(struct pci_dev *pdev)
-{
-	return 0;
-}
-
-static void rg_native_done(struct pci_dev *pdev)
-{
-}
-
-/* Inside a reset what was decided at its start counts; outside it is a probe. */
-static notrace bool rg_native_is_ours(const struct rg_state *state)
-{
-	if (!READ_ONCE(rg_native_stands_aside))
-		return false;
-	if (READ_ONCE(state->depth) || READ_ONCE(state->phase) != RG_OPEN)
-		return !READ_ONCE(state->ungated);
-	return rg_gate_takes_part(state);
-}
-
-static notrace void *rg_divert_native_prepare(struct ftrace_regs *fregs,
-					      unsigned long parent_ip)
-{
-	struct rg_state *state = rg_registry_find((void *)rg_compat_arg(fregs, 0));
-
-	if (!state || !rg_native_is_ours(state))
-		return NULL;
-	atomic_inc(&rg_native_pending);
-	atomic_inc(&state->native);
-	return rg_native_prepare;
-}
-
-/* A done is redirected only where its prepare was. */
-static notrace void *rg_divert_native_done(struct ftrace_regs *fregs,
-					   unsigned long parent_ip)
-{
-	struct rg_state *state = rg_registry_find((void *)rg_compat_arg(fregs, 0));
-
-	if (!state || !atomic_add_unless(&state->native, -1, 0))
-		return NULL;
-	atomic_dec(&rg_native_pending);
-	return rg_native_done;
-}
-
 static const struct rg_hook rg_reset_hooks[] = {
 	{ RG_T_PCI_RESET_FUNCTION, rg_divert_reset_function },
 	{ RG_T_PCI_RESET_FUNCTION_LOCKED, rg_divert_reset_function_locked },
@@ -263,16 +174,13 @@ static const struct rg_hook rg_reset_hooks[] = {
 	{ RG_T_PCIE_FLR, rg_divert_flr },
 };
 
-static const struct rg_hook rg_native_hooks[] = {
-	{ RG_T_RESET_IOMMU_PREPARE, rg_divert_native_prepare },
-	{ RG_T_RESET_IOMMU_DONE, rg_divert_native_done },
-};
-
 /**
  * rg_reset_path_install - follow the resets
  *
  * Upstream's gate stands aside once ours follows. Where it cannot be told to,
- * both gates close, and attaches get upstream's -EBUSY.
+ * both gates close, and attaches get upstream's -EBUSY. Without the resets of
+ * buses or the recovery from errors those run as on a stock kernel, and status
+ * says so.
  *
  * Context: Process context, at load; everything else is in force.
  * Return: 0, or an error and nothing is installed.
@@ -283,30 +191,17 @@ int rg_reset_path_install(void)
 
 	if (!rg_set_usable(RG_SET_RESET))
 		return -EOPNOTSUPP;
-	if (rg_set_usable(RG_SET_NATIVE) &&
-	    rg_target_present(RG_T_RESET_IOMMU_PREPARE) &&
-	    rg_target_present(RG_T_RESET_IOMMU_DONE))
-		rg_patch_install(RG_SET_NATIVE, rg_native_hooks,
-				 ARRAY_SIZE(rg_native_hooks));
+	rg_native_install();
 	rc = rg_patch_install(RG_SET_RESET, rg_reset_hooks,
 			      ARRAY_SIZE(rg_reset_hooks));
 	if (rc) {
-		rg_patch_remove(RG_SET_NATIVE);
+		rg_native_remove();
 		return rc;
 	}
-	WRITE_ONCE(rg_native_stands_aside, true);
+	rg_bus_path_install();
+	rg_recovery_install();
+	rg_native_yield(true);
 	return 0;
-}
-
-/**
- * rg_reset_path_bury - a function goes away
- * @state: the function's state, out of every look-up
- *
- * Context: Process context.
- */
-void rg_reset_path_bury(struct rg_state *state)
-{
-	atomic_sub(atomic_xchg(&state->native, 0), &rg_native_pending);
 }
 
 /**
@@ -321,10 +216,8 @@ void rg_reset_path_bury(struct rg_state *state)
  */
 void rg_reset_path_remove(void)
 {
-	WRITE_ONCE(rg_native_stands_aside, false);
+	rg_native_yield(false);
 	rg_patch_remove(RG_SET_RESET);
-	wait_event(rg_reset_idle, !atomic_read(&rg_reset_inflight));
-	while (atomic_read(&rg_native_pending) > 0)
-		msleep(20);
-	rg_patch_remove(RG_SET_NATIVE);
+	rg_pass_wait();
+	rg_native_remove();
 }

@@ -3,10 +3,7 @@
 #ifndef RG_RESET_PATH_H
 #define RG_RESET_PATH_H
 
-struct rg_state;
-
 int rg_reset_path_install(void);
-void rg_reset_path_bury(struct rg_state *state);
 void rg_reset_path_remove(void);
 
 #endif /* RG_RESET_PATH_H */

@@ -9,6 +9,7 @@
 #include <linux/utsname.h>
 
 #include "backend.h"
+#include "closing.h"
 #include "params.h"
 #include "patch.h"
 #include "registry.h"
@@ -30,7 +31,13 @@ static const char *const rg_why_names[RG_NR_WHYS] = {
 	[RG_WHY_NONE] = "none",
 	[RG_WHY_FUNCTION_RESET] = "function_reset",
 	[RG_WHY_FLR] = "flr",
+	[RG_WHY_BUS_RESET] = "bus_reset",
+	[RG_WHY_SLOT_RESET] = "slot_reset",
+	[RG_WHY_RECOVERY] = "recovery",
+	[RG_WHY_PF_RESET] = "pf_reset",
 	[RG_WHY_SILENT] = "silent",
+	[RG_WHY_FAILED] = "recovery_failed",
+	[RG_WHY_TIMEOUT] = "timeout",
 };
 
 /* Of the function. A file may outlive its state by a moment. */
@@ -225,7 +232,7 @@ static ssize_t status_show(struct kobject *kobj, struct kobj_attribute *attr,
 	len += sysfs_emit_at(buf, len,
 			     "functions: %d\nclosed: %d\nparked: %d\nclose_timeouts: %llu\nclosed_late: %llu\n",
 			     count.functions, count.closed, count.parked,
-			     rg_gate_timeouts(), rg_gate_late());
+			     rg_closing_timeouts(), rg_closing_lates());
 	return len;
 }
 

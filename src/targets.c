@@ -24,6 +24,8 @@
 const char *const rg_set_names[RG_NR_SETS] = {
 	[RG_SET_CORE]		= "core",
 	[RG_SET_RESET]		= "reset",
+	[RG_SET_BUS]		= "bus",
+	[RG_SET_RECOVERY]	= "recovery",
 	[RG_SET_NATIVE]		= "native",
 	[RG_SET_ENDPOINT]	= "endpoint",
 	[RG_SET_VTD]		= "vtd",
@@ -60,6 +62,33 @@ const struct rg_target rg_targets[RG_NR_TARGETS] = {
 		"pcie_flr", RG_PCI_INT,
 		RG_SET_RESET, RG_USE_REDIRECT, false,
 		"Function-level resets that drivers do themselves are not gated." },
+
+	[RG_T_RESET_SECONDARY_BUS] = {
+		"pcibios_reset_secondary_bus", RG_PCI_VOID,
+		RG_SET_BUS, RG_USE_REDIRECT, false,
+		"Resets of everything below a bridge are not gated." },
+	[RG_T_RESET_HOTPLUG_SLOT] = {
+		"pci_reset_hotplug_slot", "int (struct hotplug_slot *, bool)",
+		RG_SET_BUS, RG_USE_REDIRECT, false,
+		"Resets of hotplug slots are not gated." },
+	[RG_T_PCI_RESET_BUS] = {
+		"pci_reset_bus", RG_PCI_INT,
+		RG_SET_BUS, RG_USE_REDIRECT, false,
+		"Hot resets by VFIO open before the devices are restored." },
+	[RG_T___PCI_RESET_BUS] = {
+		"__pci_reset_bus", "int (struct pci_bus *)",
+		RG_SET_BUS, RG_USE_REDIRECT, true,
+		"Bus resets through sysfs open before the devices are restored." },
+	[RG_T_PCI_TRY_RESET_BRIDGE] = {
+		"pci_try_reset_bridge", RG_PCI_INT,
+		RG_SET_BUS, RG_USE_REDIRECT, true,
+		"Bus resets through sysfs open before the devices are restored." },
+
+	[RG_T_PCIE_DO_RECOVERY] = {
+		"pcie_do_recovery",
+		"pci_ers_result_t (struct pci_dev *, pci_channel_state_t, pci_ers_result_t (*)(struct pci_dev *))",
+		RG_SET_RECOVERY, RG_USE_REDIRECT, false,
+		"Resets in the recovery from errors are not gated." },
 
 	[RG_T_RESET_IOMMU_PREPARE] = {
 		"pci_dev_reset_iommu_prepare", RG_PCI_INT,

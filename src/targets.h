@@ -9,6 +9,8 @@
 enum rg_set {
 	RG_SET_CORE,		/* the patch engine's and the gate's own needs */
 	RG_SET_RESET,		/* the reset functions' wrappers */
+	RG_SET_BUS,		/* resets of everything below a bridge or in a slot */
+	RG_SET_RECOVERY,	/* recovery from errors */
 	RG_SET_NATIVE,		/* upstream's own gate, 7.0 and later */
 	RG_SET_ENDPOINT,	/* ATS, PRI and PASID control of the endpoint */
 	RG_SET_VTD,		/* Intel VT-d */
@@ -31,6 +33,14 @@ enum rg_target_id {
 	RG_T_PCI_TRY_RESET_FUNCTION,
 	RG_T___PCI_RESET_FUNCTION_LOCKED,
 	RG_T_PCIE_FLR,
+
+	RG_T_RESET_SECONDARY_BUS,
+	RG_T_RESET_HOTPLUG_SLOT,
+	RG_T_PCI_RESET_BUS,
+	RG_T___PCI_RESET_BUS,
+	RG_T_PCI_TRY_RESET_BRIDGE,
+
+	RG_T_PCIE_DO_RECOVERY,
 
 	RG_T_RESET_IOMMU_PREPARE,
 	RG_T_RESET_IOMMU_DONE,

@@ -17,7 +17,10 @@
 
 #define rg_show_why(why) \
 	__print_symbolic(why, { 0, "none" }, { 1, "function_reset" }, \
-			 { 2, "flr" }, { 3, "silent" })
+			 { 2, "flr" }, { 3, "bus_reset" }, \
+			 { 4, "slot_reset" }, { 5, "recovery" }, \
+			 { 6, "pf_reset" }, { 7, "silent" }, \
+			 { 8, "recovery_failed" }, { 9, "timeout" })
 
 DECLARE_EVENT_CLASS(rg_gate_class,
 	TP_PROTO(struct pci_dev *pdev, int why),

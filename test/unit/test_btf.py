@@ -285,7 +285,8 @@ def test_every_prototype_is_c(judge, tmp_path):
     tags = sorted(set(re.findall(r"struct \w+", " ".join(protos))))
     src = ["typedef unsigned char u8;", "typedef unsigned short u16;",
            "typedef unsigned int u32;", "typedef unsigned long u64;",
-           "typedef _Bool bool;"]
+           "typedef _Bool bool;", "typedef unsigned int pci_ers_result_t;",
+           "typedef unsigned int pci_channel_state_t;"]
     src += [tag + ";" for tag in tags]
     src += [f"typedef __typeof__({p}) t{i};" for i, p in enumerate(protos)]
     file = tmp_path / "protos.c"

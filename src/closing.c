@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a gate closes, step by step, and what it waits for.
+ *
+ * Gates that close together share the deadline, and what one of them has seen of
+ * the IOMMU's queue.
+ */
+#include <linux/delay.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+
+#include "backend.h"
+#include "closing.h"
+
+/* In all, what a close may add to a reset that already takes 100 ms. */
+#define RG_CLOSE_DEADLINE HZ
+
+static atomic64_t rg_closing_nr_timeouts;
+static atomic64_t rg_closing_nr_late;
+
+static const char *const rg_closing_steps[] = {
+	"the invalidation valve could not be armed",
+	"a CPU does not leave the IOMMU's queue",
+	"the IOMMU group is busy",
+};
+
+/**
+ * rg_closing_begin - gates are about to close together
+ * @closing: on the caller's stack
+ *
+ * Context: Any.
+ */
+void rg_closing_begin(struct rg_closing *closing)
+{
+	*closing = (struct rg_closing){ .deadline = jiffies + RG_CLOSE_DEADLINE };
+}
+
+static int rg_closing_lock_group(struct rg_state *state, unsigned long deadline)
+{
+	struct mutex *mutex = rg_gate_group_mutex(state);
+
+	while (!mutex_trylock(mutex)) {
+		if (time_after(jiffies, deadline))
+			return -ETIMEDOUT;
+		usleep_range(200, 1000);
+	}
+	return 0;
+}
+
+static void rg_closing_give_up(struct rg_state *state, int step, int error)
+{
+	state->last_error = error;
+	atomic64_inc(&rg_closing_nr_timeouts);
+	pci_warn(state->pdev,
+		 "reset runs ungated: expected to close within %u ms, found that %s (%d); the device is treated as without resetgate, see /sys/kernel/resetgate/status\n",
+		 jiffies_to_msecs(RG_CLOSE_DEADLINE), rg_closing_steps[step], error);
+}
+
+/* A closed gate keeps the module and the valve; so does a muted open one. */
+static int rg_closing_hold(struct rg_state *state, unsigned long deadline)
+{
+	int rc;
+
+	if (state->muted)
+		return 0;
+	/* Unloading has begun: the reset runs as it will run without us. */
+	if (!try_module_get(THIS_MODULE))
+		return -ESHUTDOWN;
+	rc = rg_valve_get(state->be->valve, deadline);
+	if (rc)
+		module_put(THIS_MODULE);
+	return rc;
+}
+
+/**
+ * rg_closing_release - let go of what a closed or muted gate holds
+ * @state: the function's state
+ *
+ * Context: Process context, under state->lock.
+ */
+void rg_closing_release(struct rg_state *state)
+{
+	if (state->muted)
+		return;
+	rg_valve_put(state->be->valve);
+	module_put(THIS_MODULE);
+}
+
+/* Steps 1 to 3: on return the group mutex is held, or nothing is. */
+static int rg_closing_secure(struct rg_state *state, struct rg_closing *closing)
+{
+	int step = 0, rc;
+
+	rc = rg_closing_hold(state, closing->deadline);
+	if (rc == -ESHUTDOWN)
+		return rc;
+	if (rc)
+		goto out_give_up;
+	step = 1;
+	rc = closing->alive ? 0 : rg_fence_wait(&state->fence, closing->deadline);
+	if (rc)
+		goto out_release;
+	closing->alive = true;
+	step = 2;
+	rc = rg_closing_lock_group(state, closing->deadline);
+	if (rc)
+		goto out_release;
+	return 0;
+
+out_release:
+	rg_closing_release(state);
+out_give_up:
+	rg_closing_give_up(state, step, rc);
+	return rc;
+}
+
+/**
+ * rg_closing_block - cut a function off
+ * @state: the function's state
+ * @touch: it may be accessed
+ * @closing: what it shares with others
+ *
+ * Steps 1 to 3 in the head of gate.c. The fence must follow.
+ *
+ * Context: Process context, under state->lock, sleeps until the deadline at the
+ * most.
+ * Return: 0, or an error and nothing was changed; it has been told and counted.
+ */
+int rg_closing_block(struct rg_state *state, bool touch, struct rg_closing *closing)
+{
+	int rc = rg_closing_secure(state, closing);
+
+	if (rc)
+		return rc;
+	rg_endpoint_close(&state->ep, state->pdev, touch);
+	rg_rids_block(state);
+	rg_rids_filter(state);
+	mutex_unlock(rg_gate_group_mutex(state));
+	return 0;
+}
+
+/**
+ * rg_closing_fence - wait for the invalidations that began before
+ * @state: a function that was blocked last
+ *
+ * Context: Process context, under state->lock, sleeps a second at the most.
+ * Return: 0, or -ETIMEDOUT if one of them does not end.
+ */
+int rg_closing_fence(struct rg_state *state)
+{
+	return rg_fence_wait(&state->fence, jiffies + RG_CLOSE_DEADLINE);
+}
+
+/**
+ * rg_closing_late - the fence did not pass
+ * @state: the function's state
+ *
+ * It is closed all the same: only what began earlier may still go out.
+ *
+ * Context: Process context, under state->lock.
+ */
+void rg_closing_late(struct rg_state *state)
+{
+	state->last_error = -ETIMEDOUT;
+	atomic64_inc(&rg_closing_nr_late);
+	pci_warn(state->pdev,
+		 "closed late: expected the invalidations that began before to end within %u ms, found one that does not; the reset goes on\n",
+		 jiffies_to_msecs(RG_CLOSE_DEADLINE));
+}
+
+/**
+ * rg_closing_timeouts - how many resets ran ungated
+ *
+ * Context: Any.
+ * Return: those since load for which close gave up.
+ */
+u64 rg_closing_timeouts(void)
+{
+	return atomic64_read(&rg_closing_nr_timeouts);
+}
+
+/**
+ * rg_closing_lates - how many gates closed without a fence
+ *
+ * Context: Any.
+ * Return: those since load whose last fence did not pass in time.
+ */
+u64 rg_closing_lates(void)
+{
+	return atomic64_read(&rg_closing_nr_late);
+}

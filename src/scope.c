@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The functions that one reset concerns: those below a bus, in a slot, or the
+ * VFs of a PF, as they are when it begins. One that comes later was not reset.
+ */
+#include <linux/overflow.h>
+#include <linux/slab.h>
+
+#include "closing.h"
+#include "registry.h"
+#include "scope.h"
+
+typedef bool rg_scope_match_fn(const struct rg_state *state, const void *what);
+
+/* A state holds a reference to every bus above its function: see rg_registry_new(). */
+static bool rg_scope_is_below(const struct rg_state *state, const void *what)
+{
+	const struct pci_bus *bus;
+
+	for (bus = state->pdev->bus; bus; bus = bus->parent)
+		if (bus == what)
+			return true;
+	return false;
+}
+
+/* The slot of a function is its own, or that of the bridge above it on the slot's bus. */
+static bool rg_scope_is_in_slot(const struct rg_state *state, const void *what)
+{
+	const struct pci_slot *slot = what;
+	const struct pci_dev *pdev = state->pdev;
+	const struct pci_bus *bus;
+
+	for (bus = pdev->bus; bus && pdev; bus = bus->parent) {
+		if (bus == slot->bus)
+			return pdev->slot == slot;
+		/* The bus of VFs only has no bridge of its own. */
+		pdev = bus->self ?: pdev;
+	}
+	return false;
+}
+
+static bool rg_scope_is_vf_of(const struct rg_state *state, const void *what)
+{
+	return state->pdev->is_virtfn && pci_physfn(state->pdev) == what;
+}
+
+static bool rg_scope_is(const struct rg_state *state, const void *what)
+{
+	return state->pdev == what;
+}
+
+/*
+ * Without waiting for memory: the disk that it would come from may be among what
+ * is about to be reset, or, where this reset is part of a recovery, be closed
+ * already; then the recovery's own scope holds it.
+ */
+static struct rg_scope *rg_scope_alloc(int room)
+{
+	struct rg_scope *scope;
+	size_t size = struct_size(scope, states, room);
+
+	scope = kzalloc(size + room * sizeof(*scope->brackets),
+			GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+	if (scope)
+		scope->brackets = (void *)scope + size;
+	else
+		pr_warn("a reset of %d functions runs ungated: expected memory to close their gates, found none\n",
+			room);
+	return scope;
+}
+
+static struct rg_scope *rg_scope_collect(rg_scope_match_fn *match, const void *what)
+{
+	int room = rg_registry_pick(match, what, NULL, 0);
+	struct rg_scope *scope;
+
+	while (room) {
+		scope = rg_scope_alloc(room);
+		if (!scope)
+			return NULL;
+		scope->nr = room;
+		room = rg_registry_pick(match, what, scope->states, scope->nr);
+		if (room <= scope->nr) {
+			scope->nr = room;
+			return scope;
+		}
+		/* More have come meanwhile, and none was referenced. */
+		scope->nr = 0;
+		rg_scope_free(scope);
+	}
+	return NULL;
+}
+
+/**
+ * rg_scope_below - the functions below a bridge
+ * @bus: the bridge's secondary bus; may be NULL
+ *
+ * Context: Process context, sleeps.
+ * Return: those in any depth, VFs included; NULL if there are none.
+ */
+struct rg_scope *rg_scope_below(const struct pci_bus *bus)
+{
+	return bus ? rg_scope_collect(rg_scope_is_below, bus) : NULL;
+}
+
+/**
+ * rg_scope_slot - the functions in a hotplug slot
+ * @slot: the slot; may be NULL
+ *
+ * Context: Process context, sleeps.
+ * Return: those in it and below it; NULL if there are none.
+ */
+struct rg_scope *rg_scope_slot(const struct pci_slot *slot)
+{
+	return slot ? rg_scope_collect(rg_scope_is_in_slot, slot) : NULL;
+}
+
+/**
+ * rg_scope_vfs - the VFs of a PF
+ * @pf: any function
+ *
+ * Context: Process context, sleeps.
+ * Return: its VFs; NULL if there are none.
+ */
+struct rg_scope *rg_scope_vfs(const struct pci_dev *pf)
+{
+	return pf->is_physfn ? rg_scope_collect(rg_scope_is_vf_of, pf) : NULL;
+}
+
+/**
+ * rg_scope_function - one function
+ * @pdev: the function
+ *
+ * Context: Process context, sleeps.
+ * Return: it; NULL if it is not covered.
+ */
+struct rg_scope *rg_scope_function(const struct pci_dev *pdev)
+{
+	return rg_scope_collect(rg_scope_is, pdev);
+}
+
+/**
+ * rg_scope_free - let go of the functions
+ * @scope: may be NULL
+ *
+ * Context: Process context.
+ */
+void rg_scope_free(struct rg_scope *scope)
+{
+	int i;
+
+	for (i = 0; scope && i < scope->nr; i++)
+		rg_registry_put(scope->states[i]);
+	kfree(scope);
+}
+
+/**
+ * rg_scope_enter - a reset of all of them begins
+ * @scope: may be NULL
+ * @why: what begins
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_scope_enter(struct rg_scope *scope, enum rg_reason why)
+{
+	struct rg_closing closing;
+	int i, rc = 1;
+
+	rg_closing_begin(&closing);
+	for (i = 0; scope && i < scope->nr; i++)
+		rg_gate_shut(scope->states[i], why, &closing);
+	/* What one of them waits for, it waits for on behalf of all. */
+	for (i = 0; scope && i < scope->nr && rc > 0; i++)
+		rc = rg_gate_fence(scope->states[i]);
+	for (i = 0; scope && i < scope->nr; i++)
+		rg_gate_fenced(scope->states[i], rc < 0);
+}
+
+/**
+ * rg_scope_leave - the reset of all of them ended
+ * @scope: may be NULL
+ * @await: how soon one that nobody restores can be expected to answer
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_scope_leave(struct rg_scope *scope, enum rg_await await)
+{
+	int i;
+
+	for (i = 0; scope && i < scope->nr; i++)
+		rg_gate_leave(scope->states[i], await);
+}
+
+/**
+ * rg_scope_bracket - a caller saves all of them, resets, and restores them
+ * @scope: may be NULL
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_scope_bracket(struct rg_scope *scope)
+{
+	int i;
+
+	for (i = 0; scope && i < scope->nr; i++)
+		rg_gate_bracket(scope->states[i], &scope->brackets[i]);
+}
+
+/**
+ * rg_scope_unbracket - the caller of rg_scope_bracket() is done
+ * @scope: may be NULL
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_scope_unbracket(struct rg_scope *scope)
+{
+	int i;
+
+	for (i = 0; scope && i < scope->nr; i++)
+		rg_gate_unbracket(scope->states[i], &scope->brackets[i]);
+}
+
+/**
+ * rg_scope_fail - their recovery failed after a reset, or in it
+ * @scope: may be NULL
+ *
+ * Context: Process context, sleeps.
+ */
+void rg_scope_fail(struct rg_scope *scope)
+{
+	int i;
+
+	for (i = 0; scope && i < scope->nr; i++)
+		rg_gate_fail(scope->states[i], &scope->brackets[i]);
+}
