@@ -52,7 +52,58 @@ static void rgl_reset_done(struct pci_dev *pdev)
 	rgl_event(pdev, "done");
 }
 
+/* What the driver says of an error, and of the reset that follows. */
+static const char *const rgl_votes[] = {
+	"none", "can_recover", "need_reset", "disconnect", "recovered", NULL
+};
+
+static pci_ers_result_t rgl_vote_error = PCI_ERS_RESULT_NEED_RESET;
+static pci_ers_result_t rgl_vote_reset = PCI_ERS_RESULT_RECOVERED;
+
+static pci_ers_result_t rgl_error_detected(struct pci_dev *pdev,
+					   pci_channel_state_t state)
+{
+	rgl_event(pdev, state == pci_channel_io_perm_failure ? "gone" : "error");
+	return rgl_vote_error;
+}
+
+static pci_ers_result_t rgl_mmio_enabled(struct pci_dev *pdev)
+{
+	rgl_event(pdev, "mmio");
+	return PCI_ERS_RESULT_RECOVERED;
+}
+
+/* Nobody else restores a function in the recovery from an error. */
+static pci_ers_result_t rgl_slot_reset(struct pci_dev *pdev)
+{
+	rgl_event(pdev, "slot_reset");
+	pci_restore_state(pdev);
+	pci_save_state(pdev);
+	return rgl_vote_reset;
+}
+
+static void rgl_resume(struct pci_dev *pdev)
+{
+	rgl_event(pdev, "resume");
+}
+
+/* vote ERROR RESET */
+long rgl_cmd_vote(struct rgl_req *rq)
+{
+	int error = rgl_word(rq, 1, rgl_votes), reset = rgl_word(rq, 2, rgl_votes);
+
+	if (error < 0 || reset < 0)
+		return -EINVAL;
+	rgl_vote_error = (__force pci_ers_result_t)(error + 1);
+	rgl_vote_reset = (__force pci_ers_result_t)(reset + 1);
+	return 0;
+}
+
 static const struct pci_error_handlers rgl_err_handler = {
+	.error_detected = rgl_error_detected,
+	.mmio_enabled = rgl_mmio_enabled,
+	.slot_reset = rgl_slot_reset,
+	.resume = rgl_resume,
 	.reset_prepare = rgl_reset_prepare,
 	.reset_done = rgl_reset_done,
 };
@@ -61,6 +112,7 @@ static int rgl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	/* Or a bare reset by power management finds it in no state at all. */
 	pci_set_power_state(pdev, PCI_D0);
+	pci_save_state(pdev);
 	rgl_event(pdev, "probe");
 	return 0;
 }

@@ -15,7 +15,8 @@ static int rgl_reset_device_locked(struct pci_dev *pdev, int (*fn)(struct pci_de
 long rgl_cmd_reset(struct rgl_req *rq)
 {
 	static const char *const words[] = {
-		"function", "locked", "try", "__locked", "flr", "hot", NULL
+		"function", "locked", "try", "__locked", "flr", "hot", "secondary",
+		NULL
 	};
 	int w = rgl_word(rq, 2, words);
 	struct pci_dev *pdev;
@@ -44,6 +45,9 @@ long rgl_cmd_reset(struct rgl_req *rq)
 		break;
 	case 5:
 		ret = pci_reset_bus(pdev);
+		break;
+	case 6:
+		ret = pci_bridge_secondary_bus_reset(pdev);
 		break;
 	}
 	pci_dev_put(pdev);

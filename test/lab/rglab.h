@@ -96,6 +96,7 @@ long rgl_cmd_nested(struct rgl_req *rq);
 int rgl_drv_init(void);
 void rgl_drv_exit(void);
 long rgl_cmd_events(struct rgl_req *rq);
+long rgl_cmd_vote(struct rgl_req *rq);
 
 u16 rgl_ats_ctrl(struct pci_dev *pdev);
 long rgl_cmd_mark(struct rgl_req *rq);
