@@ -155,7 +155,7 @@ def vm(request, stock_vm):
 
 
 # Parameters that can be changed while the module is loaded, and their defaults.
-RUNTIME = {"scope": "ats", "on_failed_reset": "park"}
+RUNTIME = {"scope": "ats", "on_failed_reset": "park", "park_timeout_s": "180"}
 
 
 @pytest.fixture

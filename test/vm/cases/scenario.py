@@ -79,7 +79,7 @@ class Endpoint:
 
     def __init__(self, vm, bdf, driver=True):
         self.vm, self.bdf = vm, bdf
-        self.a, self.b = f"a{bdf[:2]}", f"b{bdf[:2]}"
+        self.a, self.b = ("".join(c for c in letter + bdf if c.isalnum()) for letter in "ab")
         steps = [f"unbind {bdf}"] + [f"bind {bdf}"] * driver + [f"claim {bdf}"]
         for name, pattern in ((self.a, OLD), (self.b, NEW)):
             steps += [f"domain new {name} {bdf}", f"map {name} {IOVA:#x} 0x1000 {pattern:#x}"]
@@ -182,7 +182,7 @@ def tail(vm, offset):
 def driver_waits(vm):
     """Pages that the IOMMU driver's own wait descriptors write to: the first ones of the boot."""
     with open(vm.trace_path, "rb") as file:
-        early = trace.Trace.parse(file.read(200_000).decode(errors="replace"))
+        early = trace.Trace.parse(file.read(1_000_000).decode(errors="replace"))
     return {event.addr >> 12 for event in early.of(trace.Wait)[:40]}
 
 

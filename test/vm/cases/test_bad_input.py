@@ -37,6 +37,8 @@ def test_parameters(vm, gate):
     for params, word in (("policy=busi", "policy"), ("policy=", "policy"),
                          ("policy=busy", "policy"), ("scope=at", "scope"),
                          ("scope=" + "x" * 200, "scope"), ("on_failed_reset=1", "on_failed"),
+                         ("park_timeout_s=soon", "park_timeout_s"),
+                         ("park_timeout_s=604801", "park_timeout_s"),
                          ("disarm=maybe", "disarm"), ("allow_untested=7", "allow_untested")):
         refused(vm, params, word, "expected", "found")
 
@@ -60,7 +62,8 @@ def test_writes(vm, gate, endpoint):
     gate()
     one = endpoint()
     base = f"{pci.sysfs(FIRST)}/resetgate"
-    parameters = f"{PARAMETERS}/policy {PARAMETERS}/scope {PARAMETERS}/on_failed_reset"
+    parameters = " ".join(f"{PARAMETERS}/{name}" for name in
+                          ("policy", "scope", "on_failed_reset", "park_timeout_s"))
     before = vm.sh(f"cat {base}/* {parameters}").out
     for name in ("state", "mode"):
         for text in ("", "x", "closed", "parked", "OPEN", "open ", "autoo", "1", "a" * 4000):

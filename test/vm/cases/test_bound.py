@@ -32,7 +32,6 @@ def io_with_resets(vm, bdf, disk, rounds, timeout=100):
     return result.rc == 0 and f"verified {rounds}" in result.out
 
 
-@pytest.mark.fresh
 @pytest.mark.once
 def test_nvme(vm, gate):
     """20 sysfs resets of a bound nvme, 2 MiB of I/O in each, checksums right.

@@ -147,3 +147,26 @@ def test_attach_while_parked(vm, gate, endpoint):
     one.rgx("mute", "off")
     vm.sh(f"echo open > {pci.sysfs(FIRST)}/resetgate/state")
     assert one.root[0] == wanted[0]
+
+
+@pytest.mark.once
+def test_window_without_end(vm, gate, endpoint):
+    """park_timeout_s: a reset that goes on for too long is parked, told and counted; when it
+    ends after all, it opens like any other.
+
+    Deliberate breaks: rg_gate_watch() does not schedule; rg_gate_leave() leaves it parked.
+    """
+    gate("park_timeout_s=2")
+    one = endpoint()
+    marker = note(vm, "case: without end")
+    with one.window():
+        vm.sh("sleep 3")
+        assert gate_file(vm, FIRST, "state") == "parked"
+        assert gate_file(vm, FIRST, "reason") == "timeout"
+        assert not one.context.present and not one.ats_on
+        assert vm.sh(f"echo open > {pci.sysfs(FIRST)}/resetgate/state", check=False).rc, \
+            "a reset is running"
+    lines = [line for line in dmesg_since(vm, marker) if "parked" in line]
+    assert len(lines) == 1 and FIRST in lines[0] and "park_timeout_s" in lines[0]
+    assert gate_file(vm, FIRST, "state") == "open"
+    assert one.context.present and one.ats_on

@@ -15,6 +15,7 @@ from datetime import datetime
 MARK_BDF, MARK_OFFSET = "00:00.0", 0x2C
 DEVCTL, DEVCTL_FLR = 8, 0x8000
 ATS_CTRL, ATS_ENABLE = 6, 0x8000
+BRIDGE_CONTROL, BRIDGE_RESET = 0x3e, 0x40
 COMMAND, COMMAND_MASTER = 4, 4
 
 
@@ -254,6 +255,12 @@ class Trace:
     def flr_start(self, bdf, express):
         """The writes that start an FLR; `express` is the function's capability offset."""
         return [event for event in self.cfg(bdf, express + DEVCTL) if event.value & DEVCTL_FLR]
+
+    def bus_reset_start(self, port):
+        """The writes of a port's Bridge Control that start a secondary bus reset."""
+        return [event for event in self.cfg(port)
+                if event.offset <= BRIDGE_CONTROL <= event.offset + 2
+                and event.value >> 8 * (BRIDGE_CONTROL - event.offset) & BRIDGE_RESET]
 
     def ats_writes(self, bdf, ats):
         """(event, on) for every write of the ATS control register."""

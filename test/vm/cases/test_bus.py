@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Resets of everything below a bridge: every function is closed, each opens after its restore."""
+
+import pytest
+from lab import pci
+
+from scenario import rgx
+from tree import ASIDE, DOWN, IN, ONE, OUT, ROOT, TWO, UP, anew, held_bus, settled, told_all
+
+pytestmark = pytest.mark.machine("scenario")
+
+# How to ask for it, the port whose Bridge Control is written, what is right below it, and
+# whether the caller restores what it has reset.
+WAYS = {
+    "hot": (f"rgx reset {ONE} hot", DOWN, ONE, True),
+    "subordinate": (f"echo 1 > {pci.sysfs(DOWN)}/reset_subordinate", DOWN, ONE, True),
+    "hot-tree": (f"rgx reset {UP} hot", ROOT, UP, True),
+    "subordinate-tree": (f"echo 1 > {pci.sysfs(ROOT)}/reset_subordinate", ROOT, UP, True),
+    "raw": (f"rgx reset {DOWN} secondary", DOWN, ONE, False),
+}
+
+
+def seen(one):
+    return one.context.present, one.ats_on
+
+
+def race(vm, ends, way):
+    """The reset in a storm; what was seen in it of each function, and the trace."""
+    command, _, below, _ = WAYS[way]
+    with told_all(vm, ends) as stories:
+        for one in ends:
+            rgx(vm, "storm start", one.a)
+        with held_bus(vm, below, lambda: vm.bg(command)):
+            vm.mark(IN)
+            states = {one.bdf: seen(one) for one in ends}
+            for one in ends:
+                one.rounds(30)
+            vm.mark(OUT)
+        for one in ends:
+            rgx(vm, "storm stop", one.a)
+    return states, stories
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie", "trixie-backports")
+def test_stock_bus(vm, kernel, endpoint):
+    """Without the module, on 7.x as well: ATC invalidations go out in every bus reset."""
+    ends = [endpoint(ONE), endpoint(TWO)]
+    for way in ("hot", "hot-tree"):
+        states, stories = race(vm, ends, way)
+        assert states[ONE][0], "nothing blocks it"
+        sent = stories[ONE].all.between(IN, OUT).dev_tlb(ONE)
+        assert len(sent) > 20, f"{way}: {len(sent)} ATC invalidations"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.once
+def test_bus_reset(vm, gate, endpoint, way):
+    """I1, I2, I6: every function below the port is closed before its reset begins, silent and
+    without ATS until it is restored; the others are left alone.
+
+    Deliberate breaks: rg_scope_below() looks at the first bus only; rg_wrap_secondary_bus()
+    does not enter; leaves with RG_AWAIT_NOT although nobody restores.
+    """
+    gate()
+    _, port, _, restored = WAYS[way]
+    one, two, aside = ends = [endpoint(ONE), endpoint(TWO), endpoint(ASIDE)]
+    hit = [one] if port == DOWN else [one, two]
+    states, stories = race(vm, ends, way)
+    settled(vm, ends)
+    for this in ends:
+        inside = stories[this.bdf].all.between(IN, OUT).dev_tlb(this.bdf)
+        if this not in hit:
+            assert states[this.bdf] == (True, True) and len(inside) > 20, this.bdf
+            continue
+        assert states[this.bdf] == (False, False), this.bdf
+        assert inside == []
+        story = stories[this.bdf]
+        start = story.all.bus_reset_start(port)[0]
+        off = [event for event, on in story.all.ats_writes(this.bdf, this.config.ats) if not on]
+        assert off and off[0].index < start.index, "ATS was on when the reset began"
+        if restored:
+            assert story.all.after(start).before(story.restored).dev_tlb(this.bdf) == []
+        assert seen(this) == (True, True), this.bdf
+    if not restored:
+        anew(vm, hit)
+
+
+@pytest.mark.once
+def test_attach_in_bus_reset(vm, gate, endpoint):
+    """I3, I4: attaches to several functions in one reset are recorded, each its own.
+
+    Deliberate break: rg_scope_leave() leaves the first state only.
+    """
+    gate()
+    ends = [endpoint(ONE), endpoint(TWO)]
+    wanted = []
+    for this in ends:
+        this.rgx("detach")
+        this.rgx("attach", this.b)
+        wanted.append(this.root)
+        this.rgx("detach")
+        this.rgx("attach", this.a)
+    with held_bus(vm, UP, lambda: vm.bg(f"rgx reset {UP} hot")):
+        for this in ends:
+            assert this.errno("detach") == 0 and this.errno("attach", this.b) == 0
+            assert not this.context.present
+    assert [this.root[0] for this in ends] == [root[0] for root in wanted]
+
+
+@pytest.mark.once
+def test_unbound_below(vm, gate, endpoint):
+    """A function without a driver opens when the caller that restored it returns.
+
+    Deliberate break: rg_scope_unbracket() does nothing.
+    """
+    gate()
+    one, two = endpoint(ONE, driver=False), endpoint(TWO)
+    with told_all(vm, (one, two)) as stories:
+        with held_bus(vm, UP, lambda: vm.bg(f"rgx reset {UP} hot")):
+            assert seen(one) == seen(two) == (False, False)
+    assert seen(one) == seen(two) == (True, True)
+    story = stories[ONE]
+    master = [event for event, on in story.all.master_writes(ONE) if on]
+    assert master and master[-1].index < story.ats_on.index, "open before it was restored"
+
+
+@pytest.mark.once
+def test_nothing_below(vm, gate):
+    """A reset of a bus that no covered function is on, and of a function that is not covered:
+    as on a stock kernel.
+
+    Deliberate break: rg_scope_enter() does not look for NULL.
+    """
+    gate()
+    before = vm.sh("cat /sys/bus/pci/devices/*/resetgate/windows").out
+    for bdf in (ONE, TWO):
+        vm.sh(f"echo 1 > {pci.sysfs(bdf)}/remove")
+    try:
+        vm.sh(f"rgx reset {DOWN} secondary")
+        vm.sh(f"echo 1 > {pci.sysfs(DOWN)}/reset_subordinate", check=False)
+    finally:
+        vm.sh("echo 1 > /sys/bus/pci/rescan")
+    assert vm.sh(f"cat {pci.sysfs(ASIDE)}/resetgate/windows").out.strip() == before.split()[-1]

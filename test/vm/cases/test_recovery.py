@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Recovery from errors, AER as QEMU injects it: closed at the first sign, open for the driver."""
+
+import pytest
+from lab import pci
+
+from scenario import dmesg_since, gate_file, note, rgx, windows
+from tree import (DOWN, IN, ONE, OUT, ROOT, TWO, UP, Recovery, anew, held_bus, settled,
+                  told_all)
+
+pytestmark = pytest.mark.machine("scenario")
+
+FATAL_ONE = ("d0 MALF_TLP 1 2 3 4", DOWN, ONE)
+FATAL_TREE = ("rp6 DLP", ROOT, UP)
+NON_FATAL = "d0 COMP_ABORT 1 2 3 4"
+OVER = ("resume", "gone")
+
+
+def fatal(vm, ends, error, votes="need_reset recovered"):
+    """A fatal error in a storm: what was seen in the reset, the trace, the driver's events."""
+    inject, _, below = error
+    rgx(vm, "vote", votes)
+    with told_all(vm, ends) as stories:
+        for one in ends:
+            rgx(vm, "storm start", one.a)
+        with held_bus(vm, below, lambda: Recovery(vm, inject, ONE, OVER)) as recovery:
+            vm.mark(IN)
+            states = {one.bdf: (one.context.present, one.ats_on) for one in ends}
+            for one in ends:
+                one.rounds(30)
+            vm.mark(OUT)
+        for one in ends:
+            rgx(vm, "storm stop", one.a)
+    rgx(vm, "vote need_reset recovered")
+    return states, stories, recovery.events()
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie", "trixie-backports")
+def test_stock_recovery(vm, endpoint):
+    """Without the module, on 7.x as well: ATC invalidations go out in the reset."""
+    ends = [endpoint(ONE), endpoint(TWO)]
+    states, stories, _ = fatal(vm, ends, FATAL_ONE)
+    assert states[ONE][0], "nothing blocks it"
+    assert len(stories[ONE].all.between(IN, OUT).dev_tlb(ONE)) > 20
+
+
+@pytest.mark.parametrize("error", (FATAL_ONE, FATAL_TREE), ids=("endpoint", "root-port"))
+@pytest.mark.once
+def test_fatal(vm, gate, endpoint, error):
+    """I1, I2, I6: a frozen channel closes every function below the port; each opens before its
+    driver's slot_reset, with ATS on.
+
+    Deliberate breaks: no rg_scope_enter() in rg_recovery_begin(); slot_reset not interposed.
+    """
+    gate()
+    one, two = ends = [endpoint(ONE), endpoint(TWO)]
+    hit = [one] if error is FATAL_ONE else ends
+    states, stories, events = fatal(vm, ends, error)
+    settled(vm, ends)
+    assert [what for what, _, _ in events] == ["error", "slot_reset", "resume"]
+    assert events[1][1] & 0x8000, "closed when the driver was told"
+    for this in hit:
+        assert states[this.bdf] == (False, False), this.bdf
+        story = stories[this.bdf]
+        assert story.all.between(IN, OUT).dev_tlb(this.bdf) == []
+        start = story.all.bus_reset_start(error[1])[0]
+        blocked = [event for event in story.blocks() if event.index < start.index]
+        assert blocked, "its entry was not blocked before the reset"
+        # One that began before the block may follow it, until the fence.
+        assert story.all.after(start).before(story.all.mark(OUT)).dev_tlb(this.bdf) == []
+        assert this.context.present and this.ats_on
+        assert gate_file(vm, this.bdf, "depth") == "0"
+    if error is FATAL_ONE:
+        assert states[TWO] == (True, True), "a neighbour below another port"
+
+
+@pytest.mark.once
+def test_can_recover(vm, gate, endpoint):
+    """A driver that answers CAN_RECOVER gets no slot_reset: it opens before resume.
+
+    Deliberate break: resume not interposed and rg_recovery_end() unbrackets only.
+    """
+    gate()
+    one = endpoint(ONE)
+    states, _, events = fatal(vm, [one], FATAL_ONE, "can_recover recovered")
+    assert states[ONE] == (False, False)
+    assert [what for what, _, _ in events if what != "mmio"] == ["error", "resume"]
+    assert events[-1][1] & 0x8000, "closed when the driver was told"
+    anew(vm, [one])
+
+
+@pytest.mark.once
+def test_recovery_fails(vm, gate, endpoint):
+    """A recovery that fails ends parked, with one line, and the driver's leaving opens it.
+
+    Deliberate break: rg_recovery_end() does not call rg_scope_fail().
+    """
+    gate()
+    one = endpoint(ONE)
+    marker = note(vm, "case: the recovery fails")
+    rgx(vm, "vote need_reset disconnect")
+    with held_bus(vm, ONE, lambda: Recovery(vm, FATAL_ONE[0], ONE, ("slot_reset", "gone"))):
+        pass
+    rgx(vm, "vote need_reset recovered")
+    vm.sh(f"i=0; until grep -qx parked {pci.sysfs(ONE)}/resetgate/state; do i=$((i+1)); "
+          "[ $i -lt 50 ] || exit 1; sleep .1; done")
+    assert not one.context.present
+    assert gate_file(vm, ONE, "reason") == "recovery_failed"
+    lines = [line for line in dmesg_since(vm, marker) if "parked" in line]
+    assert len(lines) == 1 and ONE in lines[0]
+    rgx(vm, "unbind", ONE)
+    assert gate_file(vm, ONE, "state") == "open" and one.context.present
+    assert one.ats_on
+
+
+@pytest.mark.once
+def test_non_fatal(vm, kernel, gate, endpoint):
+    """A channel that is not frozen: up to 6.17 slot_reset comes without any reset, and nothing
+    closes; from 6.18 on there is one, and it is gated.
+
+    Deliberate break: rg_recovery_begin() enters whatever the channel's state.
+    """
+    gate()
+    one = endpoint(ONE)
+    before = windows(vm, ONE)
+    rgx(vm, "vote need_reset recovered")
+    with told_all(vm, [one]) as stories, one.storm():
+        recovery = Recovery(vm, NON_FATAL, ONE, OVER)
+        recovery.wait()
+    assert [what for what, _, _ in recovery.events()] == ["error", "slot_reset", "resume"]
+    resets = len(stories[ONE].all.bus_reset_start(DOWN))
+    assert resets == (kernel.series >= (6, 18))
+    assert windows(vm, ONE) - before == resets
+    assert one.context.present and one.ats_on

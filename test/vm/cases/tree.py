@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the cases about more than one function have in common."""
+
+import contextlib
+import time
+
+from lab import pci
+
+from scenario import BEGIN, END, Story, rgx, tail
+
+# A root port, the switch below it, a function below each of its ports, and one elsewhere.
+ROOT, UP, DOWN = "00:1c.6", "08:00.0", "09:00.0"
+ONE, TWO, ASIDE = "0a:00.0", "0b:00.0", "01:00.0"
+IN, OUT = 0x110, 0x111  # marks in a window that lasts
+
+
+@contextlib.contextmanager
+def held_bus(vm, below, start):
+    """A bus reset that lasts as long as the body: its last write does not return.
+
+    `below` is a function or a port right below the port that is reset; `start()` begins
+    the reset and returns at once, with something to wait() for.
+    """
+    rgx(vm, "hold", below, "bus")
+    job = start()
+    try:
+        rgx(vm, "waitreset", below, timeout=60)
+        yield job
+    finally:
+        rgx(vm, "unhold", below)
+        result = job.wait()
+    assert result is None or result.rc == 0, result.out
+
+
+class Recovery:
+    """An error that QEMU injects; over when the driver of `bdf` has seen one of `last`."""
+
+    def __init__(self, vm, inject, bdf, last):
+        rgx(vm, "events clear")
+        self._vm, self._bdf, self._last = vm, bdf, last
+        answer = vm.hmp(f"pcie_aer_inject_error {inject}")
+        assert "error" not in answer.lower() or "OK" in answer, answer
+
+    def events(self):
+        """What that driver saw, in order: [(what, ATS control, Command)]."""
+        rid = f"{int(self._bdf[:2], 16) << 8 | int(self._bdf[3:5], 16) << 3 | int(self._bdf[6]):04x}"
+        words = [word.split(":") for word in self._vm.sh("rgx events").out.split() if ":" in word]
+        return [(what, int(ats[4:], 16), int(cmd[4:], 16))
+                for _, what, who, ats, cmd in words if who == rid]
+
+    def wait(self):
+        deadline = time.monotonic() + 30
+        while not [what for what, _, _ in self.events() if what in self._last]:
+            assert time.monotonic() < deadline, f"no {self._last} in {self.events()}"
+            time.sleep(.2)
+
+
+@contextlib.contextmanager
+def told_all(vm, endpoints):
+    """Marks around the body; gives a dictionary BDF -> Story at the end."""
+    found = {}
+    offset = vm.trace_path.stat().st_size
+    vm.mark(BEGIN)
+    yield found
+    vm.mark(END)
+    events = tail(vm, offset).between(BEGIN, END)
+    found.update({one.bdf: Story(vm, one, events) for one in endpoints})
+
+
+def settled(vm, endpoints):
+    """Wait until all of them are open again: those that nobody restores open on their own."""
+    paths = " ".join(f"/sys/bus/pci/devices/0000:{one.bdf}/resetgate/state" for one in endpoints)
+    vm.sh(f"i=0; while grep -qvx open {paths}; do i=$((i+1)); [ $i -lt 100 ] || exit 1; "
+          "sleep .1; done")
+
+
+def anew(vm, ends):
+    """Nobody has restored them: they are found again as they were at boot."""
+    for one in ends:
+        one.close()
+        vm.sh(f"echo 1 > {pci.sysfs(one.bdf)}/remove")
+    vm.sh("echo 1 > /sys/bus/pci/rescan")
