@@ -584,21 +584,18 @@ void rg_endpoint_controls(struct rg_endpoint *ep, struct pci_dev *pdev)
  * rg_endpoint_open - make ATS what its field says; the last step of opening
  * @ep: of the function
  * @pdev: the function
- * @answers: false: it is silent, leave its controls alone
  *
  * Context: Process context, under the group mutex.
  */
-void rg_endpoint_open(struct rg_endpoint *ep, struct pci_dev *pdev, bool answers)
+void rg_endpoint_open(struct rg_endpoint *ep, struct pci_dev *pdev)
 {
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&ep->lock, flags);
-	if (answers) {
-		/* probe_finalize changes them outside the group mutex. */
-		rg_endpoint_write_controls(pdev);
-		if (pdev->ats_cap)
-			rg_endpoint_write_ats(pdev, pdev->ats_enabled);
-	}
+	/* probe_finalize changes them outside the group mutex. */
+	rg_endpoint_write_controls(pdev);
+	if (pdev->ats_cap)
+		rg_endpoint_write_ats(pdev, pdev->ats_enabled);
 	WRITE_ONCE(ep->closed, false);
 	raw_spin_unlock_irqrestore(&ep->lock, flags);
 }

@@ -39,7 +39,7 @@ void rg_endpoint_adopt(struct rg_endpoint *ep, struct pci_dev *pdev);
 void rg_endpoint_close(struct rg_endpoint *ep, struct pci_dev *pdev, bool touch);
 void rg_endpoint_ats_off(struct pci_dev *pdev);
 void rg_endpoint_controls(struct rg_endpoint *ep, struct pci_dev *pdev);
-void rg_endpoint_open(struct rg_endpoint *ep, struct pci_dev *pdev, bool answers);
+void rg_endpoint_open(struct rg_endpoint *ep, struct pci_dev *pdev);
 bool rg_endpoint_answers(struct pci_dev *pdev);
 
 #endif /* RG_ENDPOINT_H */

@@ -225,7 +225,7 @@ static void rg_err_handlers_sweep(struct pci_dev *pdev)
 		any = true;
 	}
 	if (any)
-		schedule_work(&rg_err_reap_work);
+		rg_registry_defer(&rg_err_reap_work);
 }
 
 /**

@@ -76,6 +76,8 @@ static void rg_gate_closed(struct rg_state *state, enum rg_reason why)
 {
 	WRITE_ONCE(state->phase, RG_CLOSED);
 	state->reason = why;
+	state->windows++;
+	state->closed_at = ktime_get();
 	state->patient = state->pdev->is_virtfn || why == RG_WHY_RECOVERY;
 	rg_gate_watch(state);
 	trace_close(state->pdev, why);
@@ -102,8 +104,6 @@ static void rg_gate_close(struct rg_state *state, enum rg_reason why,
 	state->untouched = !touch;
 	state->muted = false;
 	state->ungated = false;
-	state->windows++;
-	state->closed_at = ktime_get();
 	rg_gate_closed(state, why);
 }
 
@@ -120,9 +120,13 @@ static void rg_gate_open(struct rg_state *state, bool answers)
 	mutex_lock(mutex);
 	if (answers)
 		rg_endpoint_controls(&state->ep, state->pdev);
-	/* Silent: ATS stays off, whatever its driver believes. */
+	/*
+	 * Silent: what would turn its ATS on goes on being withheld, together
+	 * with its ATC invalidations, until rg_gate_unmute().
+	 */
 	rg_rids_unblock(state, !answers);
-	rg_endpoint_open(&state->ep, state->pdev, answers);
+	if (answers)
+		rg_endpoint_open(&state->ep, state->pdev);
 	mutex_unlock(mutex);
 
 	cancel_delayed_work(&state->park_work);
@@ -132,6 +136,21 @@ static void rg_gate_open(struct rg_state *state, bool answers)
 	trace_open(state->pdev, state->last_window_us);
 	rg_events_post(state, RG_EVENT_OPENED);
 	state->muted = !answers;
+	rg_closing_release(state);
+}
+
+/* It opened silent, and answers now; what it has in its ATC came with ATS. */
+static void rg_gate_unmute(struct rg_state *state)
+{
+	struct mutex *mutex = rg_gate_group_mutex(state);
+
+	rg_endpoint_ats_off(state->pdev);
+	mutex_lock(mutex);
+	rg_endpoint_controls(&state->ep, state->pdev);
+	rg_rids_unfilter(state);
+	rg_endpoint_open(&state->ep, state->pdev);
+	mutex_unlock(mutex);
+	state->muted = false;
 	rg_closing_release(state);
 }
 
@@ -224,6 +243,8 @@ static void rg_gate_settle(struct rg_state *state)
 		return;
 	if (state->phase == RG_CLOSED && !state->dead)
 		rg_gate_end(state);
+	else if (state->muted && !state->dead && rg_endpoint_answers(state->pdev))
+		rg_gate_unmute(state);
 	if (!vfs)
 		return;
 	state->vfs = NULL;
@@ -571,13 +592,25 @@ void rg_gate_restored(struct rg_state *state)
 	mutex_unlock(&state->lock);
 }
 
+static int rg_gate_reopen_muted(struct rg_state *state)
+{
+	if (!state->muted)
+		return -EINVAL;
+	if (!rg_endpoint_answers(state->pdev))
+		return -EIO;
+	rg_gate_unmute(state);
+	return 0;
+}
+
 /**
  * rg_gate_reopen - the administrator opens a parked function
  * @state: the function's state
  *
+ * One that opened silent gets its ATS.
+ *
  * Context: Process context, sleeps.
- * Return: 0; -EBUSY if a reset is running; -EINVAL if it is not parked; -EIO
- * if the function is still silent and on_failed_reset=park.
+ * Return: 0; -EBUSY if a reset is running; -EINVAL if it is open; -EIO if the
+ * function is still silent and on_failed_reset=park, or it is open already.
  */
 int rg_gate_reopen(struct rg_state *state)
 {
@@ -587,7 +620,7 @@ int rg_gate_reopen(struct rg_state *state)
 	if (state->phase == RG_CLOSED || state->depth)
 		rc = -EBUSY;
 	else if (state->phase == RG_OPEN)
-		rc = -EINVAL;
+		rc = rg_gate_reopen_muted(state);
 	else
 		rg_gate_end(state);
 	if (!rc && state->phase == RG_PARKED)

@@ -95,7 +95,8 @@ struct rg_bracket {
  * @awaiting: in reset no more, but it need not answer yet, and nobody restores it
  * @await_until: jiffies; then it has been silent for too long
  * @park_at: jiffies; then nobody will end the window any more
- * @muted: open, but silent: its ATC invalidations are still dropped
+ * @muted: open, but silent: its ATC invalidations are still dropped, and its
+ *	controls withheld
  * @counted: it is counted in its requester IDs' closed; under the group mutex
  * @shown: it is in sysfs
  * @vfs: its VFs, while they are closed because of its reset

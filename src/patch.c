@@ -94,11 +94,21 @@ static void rg_patch_off(enum rg_set set, const char *name, const char *expected
 		rg_set_names[set], name, expected, found, lost);
 }
 
+static bool rg_patch_fits(const struct rg_btf *btf, enum rg_target_id id)
+{
+	const struct rg_target *t = &rg_targets[id];
+	char found[RG_BTF_TEXT];
+
+	if (!t->proto || rg_target_judge(btf, id, found) == RG_MATCH)
+		return true;
+	rg_patch_off(t->set, t->name, t->proto, found, t->lost);
+	return false;
+}
+
 static void rg_patch_resolve_target(const struct rg_btf *btf, enum rg_target_id id)
 {
 	const struct rg_target *t = &rg_targets[id];
 	struct rg_target_state *st = &rg_state_of[id];
-	char found[RG_BTF_TEXT];
 	int rc;
 
 	rc = rg_symbols_find(t->name, &st->addr);
@@ -109,10 +119,8 @@ static void rg_patch_resolve_target(const struct rg_btf *btf, enum rg_target_id 
 			     rc == -ENOENT ? "none" : "several", t->lost);
 		return;
 	}
-	if (t->proto && rg_target_judge(btf, id, found) != RG_MATCH) {
-		rg_patch_off(t->set, t->name, t->proto, found, t->lost);
+	if (!rg_patch_fits(btf, id))
 		return;
-	}
 	if (t->use == RG_USE_REDIRECT || t->use == RG_USE_OBSERVE) {
 		st->ip = rg_patch_location(st->addr);
 		if (!st->ip) {
@@ -140,9 +148,34 @@ static void rg_patch_resolve_members(const struct rg_btf *btf)
 	}
 }
 
-/* The look-up of ftrace locations is itself a target; it must come first. */
+/* What targets are looked up with is itself judged before it is called. */
+static int rg_patch_resolve_symbols(const struct rg_btf *btf)
+{
+	static const enum rg_target_id ids[] = {
+		RG_T_KALLSYMS_EACH_MATCH, RG_T_KALLSYMS_LOOKUP_SIZE,
+	};
+	unsigned long addr[ARRAY_SIZE(ids)];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(ids); i++) {
+		addr[i] = rg_symbols_lookup(rg_targets[ids[i]].name);
+		if (!addr[i])
+			rg_patch_off(RG_SET_CORE, rg_targets[ids[i]].name, "one symbol",
+				     "none", rg_targets[ids[i]].lost);
+		if (!addr[i] || !rg_patch_fits(btf, ids[i]))
+			return -EOPNOTSUPP;
+	}
+	rg_symbols_use(addr[0], addr[1]);
+	return 0;
+}
+
+/* The look-up of ftrace locations is a target, too; it must come first. */
 static int rg_patch_resolve_first(const struct rg_btf *btf)
 {
+	int rc = rg_patch_resolve_symbols(btf);
+
+	if (rc)
+		return rc;
 	rg_patch_resolve_target(btf, RG_T_FTRACE_LOCATION);
 	if (!rg_patches[RG_SET_CORE].usable)
 		return -EOPNOTSUPP;
@@ -212,18 +245,16 @@ int rg_patch_resolve(const char *btf_path)
 		return rc;
 	if (btf_path && *btf_path)
 		return rg_patch_judge_file(btf_path);
-	if (rg_symbols_find("__start_BTF", &start) ||
-	    rg_symbols_find("__stop_BTF", &stop) || stop <= start) {
+	start = rg_symbols_lookup("__start_BTF");
+	stop = rg_symbols_lookup("__stop_BTF");
+	if (!start || stop <= start) {
 		pr_err("this kernel carries no BTF: private structures cannot be checked; it needs CONFIG_DEBUG_INFO_BTF\n");
 		return -EOPNOTSUPP;
 	}
 	return rg_patch_judge_all((void *)start, stop - start);
 }
 
-/*
- * True if a redirect of this one function is refused, too. The trial keeps those
- * that are not: each unregistering would cost a grace period.
- */
+/* True if a redirect of this one function is refused, too. */
 static bool rg_patch_is_held(struct rg_patch *trial, unsigned long ip)
 {
 	int rc;
@@ -242,34 +273,48 @@ static void rg_patch_end_trial(struct rg_patch *trial)
 	if (trial->installed)
 		unregister_ftrace_function(&trial->ops);
 	ftrace_free_filter(&trial->ops);
-	kfree(trial);
+	trial->installed = false;
 }
 
-/* Says which of a set's functions somebody else redirects: one at a time. */
+/*
+ * Tries the set's functions one at a time. A trial that keeps those it gets takes
+ * one grace period in all; @each by itself takes one for each, and finds those,
+ * too, that are called directly, which only a registration looks for.
+ */
+static int rg_patch_try(enum rg_set set, struct rg_patch *trial, int error, bool each)
+{
+	const struct rg_patch *patch = &rg_patches[set];
+	const struct rg_target *t;
+	int named = 0, i;
+
+	for (i = 0; i < patch->nr; i++) {
+		if (rg_patch_is_held(trial, patch->ips[i])) {
+			t = &rg_targets[patch->hooks[i].id];
+			named++;
+			pr_warn("%s off: %s: expected a function that nobody redirects, found one that another patcher holds (%d); without it: %s; see flag I or D in tracefs' enabled_functions, unload the other one and load again\n",
+				rg_set_names[set], t->name, error, t->lost);
+		}
+		if (each)
+			rg_patch_end_trial(trial);
+	}
+	rg_patch_end_trial(trial);
+	return named;
+}
+
+/* Says which of a set's functions somebody else redirects. */
 static void rg_patch_name_holder(enum rg_set set, int error)
 {
-	struct rg_patch *patch = &rg_patches[set];
 	struct rg_patch *trial = kzalloc(sizeof(*trial), GFP_KERNEL);
-	const struct rg_target *t;
-	bool named = false;
-	int i;
 
 	if (!trial)
 		return;
 	trial->ops.func = rg_patch_handler;
 	trial->ops.flags = FTRACE_OPS_FL_IPMODIFY;
-	for (i = 0; i < patch->nr; i++) {
-		if (!rg_patch_is_held(trial, patch->ips[i]))
-			continue;
-		t = &rg_targets[patch->hooks[i].id];
-		named = true;
-		pr_warn("%s off: %s: expected a function that nobody redirects, found one that another patcher holds (%d); without it: %s; see flag I in tracefs' enabled_functions, unload the other one and load again\n",
-			rg_set_names[set], t->name, error, t->lost);
-	}
-	if (!named)
+	if (!rg_patch_try(set, trial, error, false) &&
+	    !(error == -EBUSY && rg_patch_try(set, trial, error, true)))
 		pr_warn("%s off: ftrace refuses (%d): expected kernel.ftrace_enabled=1 and a working ftrace; set it and load again\n",
 			rg_set_names[set], error);
-	rg_patch_end_trial(trial);
+	kfree(trial);
 }
 
 /**

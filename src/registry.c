@@ -21,6 +21,7 @@
 static DEFINE_HASHTABLE(rg_states, 8);
 static DEFINE_MUTEX(rg_registry_mutex);
 static struct workqueue_struct *rg_registry_queue;
+static bool rg_registry_stopping;
 
 /**
  * rg_registry_find - the state of a function
@@ -167,7 +168,7 @@ static void rg_registry_add(struct pci_dev *pdev)
 	struct rg_state *state;
 	int rc;
 
-	if (!be || pci_is_bridge(pdev) || rg_registry_find(pdev))
+	if (!be || rg_registry_stopping || pci_is_bridge(pdev) || rg_registry_find(pdev))
 		return;
 	state = rg_registry_new(pdev, be);
 	if (!state)
@@ -266,6 +267,22 @@ void rg_registry_each(void (*fn)(struct rg_state *state, void *data), void *data
 	mutex_unlock(&rg_registry_mutex);
 }
 
+/*
+ * A function that was there before the module. One whose driver is about to probe
+ * it has no pdev->driver yet, and is told of.
+ */
+static void rg_registry_greet(struct pci_dev *pdev)
+{
+	mutex_lock(&rg_registry_mutex);
+	if (device_is_registered(&pdev->dev)) {
+		rg_registry_add(pdev);
+		if (pdev->driver)
+			rg_err_handlers_notify(pdev, BUS_NOTIFY_BOUND_DRIVER,
+					       rg_registry_of(&pdev->dev));
+	}
+	mutex_unlock(&rg_registry_mutex);
+}
+
 /**
  * rg_registry_init - adopt every function there is and all that will come
  *
@@ -287,15 +304,11 @@ int rg_registry_init(void)
 	rc = bus_register_notifier(&pci_bus_type, &rg_registry_nb);
 	if (rc)
 		goto out_gate;
-	for_each_pci_dev(pdev) {
-		mutex_lock(&rg_registry_mutex);
-		if (device_is_registered(&pdev->dev)) {
-			rg_registry_add(pdev);
-			rg_err_handlers_notify(pdev, BUS_NOTIFY_BOUND_DRIVER,
-					       rg_registry_of(&pdev->dev));
-		}
-		mutex_unlock(&rg_registry_mutex);
-	}
+	/* No function goes while it is looked at; those that come, the notifier sees. */
+	pci_lock_rescan_remove();
+	for_each_pci_dev(pdev)
+		rg_registry_greet(pdev);
+	pci_unlock_rescan_remove();
 	return 0;
 
 out_gate:
@@ -327,15 +340,33 @@ bool rg_registry_has_driver(const struct device_driver *driver,
 }
 
 /**
+ * rg_registry_defer - have something done that may take long
+ * @work: it must be over before rg_registry_exit()
+ *
+ * Context: Any.
+ */
+void rg_registry_defer(struct work_struct *work)
+{
+	queue_work(rg_registry_queue, work);
+}
+
+/**
  * rg_registry_stop - no function comes or goes any more
  *
  * Context: Process context, at unload.
  */
 void rg_registry_stop(void)
 {
+	struct rg_state *state;
+	int bucket;
+
 	/* Before the notifier goes: after it nobody says that a driver goes. */
 	mutex_lock(&rg_registry_mutex);
 	rg_err_handlers_stop();
+	rg_registry_stopping = true;
+	/* Nor does anybody say that a function goes, and its directory with it. */
+	hash_for_each(rg_states, bucket, state, node)
+		rg_status_del(state);
 	mutex_unlock(&rg_registry_mutex);
 	bus_unregister_notifier(&pci_bus_type, &rg_registry_nb);
 }
@@ -353,10 +384,8 @@ void rg_registry_exit(void)
 	int bucket;
 
 	mutex_lock(&rg_registry_mutex);
-	hash_for_each_safe(rg_states, bucket, tmp, state, node) {
-		rg_status_del(state);
+	hash_for_each_safe(rg_states, bucket, tmp, state, node)
 		rg_registry_del(state);
-	}
 	mutex_unlock(&rg_registry_mutex);
 	destroy_workqueue(rg_registry_queue);
 	rg_gate_stop();

@@ -6,6 +6,7 @@
 #include "gate.h"
 
 int rg_registry_init(void);
+void rg_registry_defer(struct work_struct *work);
 void rg_registry_stop(void);
 void rg_registry_exit(void);
 

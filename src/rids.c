@@ -225,6 +225,17 @@ void rg_rids_unblock(struct rg_state *state, bool silent)
 }
 
 /**
+ * rg_rids_unfilter - a function that opened silent answers: its ATC may be told
+ * @state: the function's state; its ATS is off
+ *
+ * Context: Process context, under the group mutex.
+ */
+void rg_rids_unfilter(struct rg_state *state)
+{
+	rg_rids_settle(state->be, state->rids[0], false);
+}
+
+/**
  * rg_rids_recorded - accesses that went to shadow entries
  * @state: the function's state
  *

@@ -44,7 +44,6 @@ static int rg_symbols_count(void *data, unsigned long addr)
 int rg_symbols_init(void)
 {
 	struct kprobe kp = { .symbol_name = "kallsyms_lookup_name" };
-	unsigned long each, size;
 	int rc;
 
 	rc = register_kprobe(&kp);
@@ -55,17 +54,34 @@ int rg_symbols_init(void)
 	}
 	static_call_update(rg_sc_lookup_name, (rg_lookup_name_fn *)kp.addr);
 	unregister_kprobe(&kp);
-
-	each = static_call(rg_sc_lookup_name)("kallsyms_on_each_match_symbol");
-	size = static_call(rg_sc_lookup_name)("kallsyms_lookup_size_offset");
-	if (!each || !size) {
-		pr_err("kallsyms_%s not found: expected both; symbols cannot be resolved on this kernel\n",
-		       each ? "lookup_size_offset" : "on_each_match_symbol");
-		return -EOPNOTSUPP;
-	}
-	static_call_update(rg_sc_each_match, (rg_each_match_fn *)each);
-	static_call_update(rg_sc_lookup_size, (rg_lookup_size_fn *)size);
 	return 0;
+}
+
+/**
+ * rg_symbols_lookup - address of a symbol, the first of the name
+ * @name: the symbol
+ *
+ * What BTF itself is found by, so its prototype is the one that is not compared.
+ *
+ * Context: Process context, after rg_symbols_init().
+ * Return: the address, 0 if there is none.
+ */
+unsigned long rg_symbols_lookup(const char *name)
+{
+	return static_call(rg_sc_lookup_name)(name);
+}
+
+/**
+ * rg_symbols_use - what the rest is looked up with
+ * @each_match: address of kallsyms_on_each_match_symbol(), judged
+ * @lookup_size: address of kallsyms_lookup_size_offset(), judged
+ *
+ * Context: Process context, after rg_symbols_init().
+ */
+void rg_symbols_use(unsigned long each_match, unsigned long lookup_size)
+{
+	static_call_update(rg_sc_each_match, (rg_each_match_fn *)each_match);
+	static_call_update(rg_sc_lookup_size, (rg_lookup_size_fn *)lookup_size);
 }
 
 /**
@@ -73,7 +89,7 @@ int rg_symbols_init(void)
  * @name: the symbol
  * @addr: receives its address
  *
- * Context: Process context, after rg_symbols_init().
+ * Context: Process context, after rg_symbols_use().
  * Return: 0, -ENOENT if there is none, -ENOTUNIQ if there are several.
  */
 int rg_symbols_find(const char *name, unsigned long *addr)
@@ -91,7 +107,7 @@ int rg_symbols_find(const char *name, unsigned long *addr)
  * rg_symbols_size - length of a function or object
  * @addr: its address
  *
- * Context: Process context, after rg_symbols_init().
+ * Context: Process context, after rg_symbols_use().
  * Return: the length in bytes, 0 if unknown.
  */
 unsigned long rg_symbols_size(unsigned long addr)

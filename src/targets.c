@@ -32,6 +32,16 @@ const char *const rg_set_names[RG_NR_SETS] = {
 };
 
 const struct rg_target rg_targets[RG_NR_TARGETS] = {
+	[RG_T_KALLSYMS_EACH_MATCH] = {
+		"kallsyms_on_each_match_symbol",
+		"int (int (*)(void *, long unsigned int), const char *, void *)",
+		RG_SET_CORE, RG_USE_CALL, false,
+		"Kernel functions cannot be looked up, so nothing is gated." },
+	[RG_T_KALLSYMS_LOOKUP_SIZE] = {
+		"kallsyms_lookup_size_offset",
+		"int (long unsigned int, long unsigned int *, long unsigned int *)",
+		RG_SET_CORE, RG_USE_CALL, false,
+		"The length of a kernel function is unknown, so nothing is gated." },
 	[RG_T_FTRACE_LOCATION] = {
 		"ftrace_location", "long unsigned int (long unsigned int)",
 		RG_SET_CORE, RG_USE_CALL, false,

@@ -25,6 +25,8 @@ enum rg_use {
 };
 
 enum rg_target_id {
+	RG_T_KALLSYMS_EACH_MATCH,
+	RG_T_KALLSYMS_LOOKUP_SIZE,
 	RG_T_FTRACE_LOCATION,
 	RG_T_PCI_FOR_EACH_DMA_ALIAS,
 

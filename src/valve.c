@@ -5,8 +5,9 @@
  * Arming registers an ftrace_ops, which allocates and takes ftrace_lock, maybe
  * behind another tracer's unregistering that waits for every task. A reset
  * must not wait for that for ever, so a worker does it and the closing gate
- * waits with a deadline. Disarming follows long after the last window: resets
- * come in groups, and unregistering waits for every task, too.
+ * waits with a deadline. Disarming follows long after the last window, for resets
+ * come in groups; it only moves the ops to a function of our own that nobody
+ * calls. To unregister waits for every task, and the next reset would wait with it.
  */
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
@@ -68,13 +69,16 @@ unsigned long rg_time_left(unsigned long deadline)
 	return left > 0 ? left : 1;
 }
 
+/* Where a valve's ops rest; called by nobody, but it must be there. */
+static noinline void rg_valve_rest(void)
+{
+	barrier();
+}
+
 static int rg_valve_register(struct rg_valve *valve)
 {
-	unsigned int noio;
 	int rc;
 
-	/* The disk that memory is written to may be the one in reset. */
-	noio = memalloc_noio_save();
 	valve->ops = (struct ftrace_ops) {
 		.func = valve->filter,
 		.flags = FTRACE_OPS_FL_PERMANENT,
@@ -84,6 +88,20 @@ static int rg_valve_register(struct rg_valve *valve)
 		rc = register_ftrace_function(&valve->ops);
 	if (rc)
 		ftrace_free_filter(&valve->ops);
+	valve->registered = !rc;
+	return rc;
+}
+
+/* Only the workers of the ordered queue change where it is. */
+static int rg_valve_move(struct rg_valve *valve, unsigned long ip)
+{
+	unsigned int noio;
+	int rc;
+
+	/* The disk that memory is written to may be the one in reset. */
+	noio = memalloc_noio_save();
+	rc = valve->registered ? ftrace_set_filter_ip(&valve->ops, ip, 0, 1) :
+				 rg_valve_register(valve);
 	memalloc_noio_restore(noio);
 	return rc;
 }
@@ -96,7 +114,7 @@ static void rg_valve_arm(struct work_struct *work)
 	/* Only the workers of this ordered queue change it. */
 	if (READ_ONCE(valve->armed))
 		return;
-	rc = rg_valve_register(valve);
+	rc = rg_valve_move(valve, rg_target_ip(valve->id));
 	spin_lock(&rg_valve_lock);
 	valve->error = rc;
 	WRITE_ONCE(valve->armed, !rc);
@@ -106,13 +124,6 @@ static void rg_valve_arm(struct work_struct *work)
 	spin_unlock(&rg_valve_lock);
 	rg_target_armed(valve->id, !rc);
 	wake_up_all(&rg_valve_wait);
-}
-
-static void rg_valve_unregister(struct rg_valve *valve)
-{
-	unregister_ftrace_function(&valve->ops);
-	ftrace_free_filter(&valve->ops);
-	rg_target_armed(valve->id, false);
 }
 
 static void rg_valve_disarm(struct work_struct *work)
@@ -126,8 +137,11 @@ static void rg_valve_disarm(struct work_struct *work)
 	if (idle)
 		WRITE_ONCE(valve->armed, false);
 	spin_unlock(&rg_valve_lock);
-	if (idle)
-		rg_valve_unregister(valve);
+	if (!idle)
+		return;
+	/* If it cannot be moved, it stays where it is: it does no harm there. */
+	rg_valve_move(valve, rg_patch_location((unsigned long)rg_valve_rest));
+	rg_target_armed(valve->id, false);
 }
 
 /**
@@ -142,6 +156,7 @@ void rg_valve_set_up(struct rg_valve *valve)
 	INIT_DELAYED_WORK(&valve->disarm_work, rg_valve_disarm);
 	valve->users = 0;
 	valve->armed = false;
+	valve->registered = false;
 	valve->error = 0;
 }
 
@@ -155,10 +170,13 @@ void rg_valve_shut_down(struct rg_valve *valve)
 {
 	flush_work(&valve->arm_work);
 	cancel_delayed_work_sync(&valve->disarm_work);
-	if (!valve->armed)
+	if (!valve->registered)
 		return;
+	unregister_ftrace_function(&valve->ops);
+	ftrace_free_filter(&valve->ops);
 	valve->armed = false;
-	rg_valve_unregister(valve);
+	valve->registered = false;
+	rg_target_armed(valve->id, false);
 }
 
 /**

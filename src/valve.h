@@ -13,11 +13,12 @@
  * struct rg_valve - an observer of the function that takes invalidations
  * @id: the target
  * @filter: the ftrace handler
- * @ops: registered while armed
- * @arm_work: registers; on the one ordered queue with @disarm_work
- * @disarm_work: unregisters, long after the last window
+ * @ops: registered by the first window and until unload
+ * @arm_work: registers, or moves it back; on the one ordered queue with @disarm_work
+ * @disarm_work: moves it away, long after the last window
  * @users: closed gates and those about to close; under the valves' lock
- * @armed: registered; under the valves' lock, read without it to wait
+ * @registered: @ops is; changed by the workers
+ * @armed: and it is where invalidations come by; under the valves' lock, read without it to wait
  * @error: of a registration that somebody waits for
  */
 struct rg_valve {
@@ -27,6 +28,7 @@ struct rg_valve {
 	struct work_struct arm_work;
 	struct delayed_work disarm_work;
 	int users;
+	bool registered;
 	bool armed;
 	int error;
 };

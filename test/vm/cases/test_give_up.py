@@ -111,9 +111,10 @@ def test_parked(vm, gate, endpoint):
 
 @pytest.mark.once
 def test_silent_opened(vm, gate, endpoint):
-    """on_failed_reset=open: the table opens, ATS stays off.
+    """on_failed_reset=open: the table opens, ATS stays off, whatever is attached, until the
+    administrator or the next reset opens the rest.
 
-    Deliberate break: ignore the parameter.
+    Deliberate breaks: ignore the parameter; open the endpoint valve of a silent function.
     """
     gate("on_failed_reset=open")
     one = endpoint()
@@ -122,8 +123,19 @@ def test_silent_opened(vm, gate, endpoint):
     assert one.context.present and gate_file(vm, FIRST, "state") == "open"
     one.rgx("mute", "off")
     assert not one.ats_on
+    one.rgx("detach")
+    one.rgx("attach", one.b)
+    assert not one.ats_on, "its ATC would never hear of an unmap"
     one.rgx("reset", "function")
     assert one.ats_on
+    one.rgx("mute", "reset")
+    one.rgx("reset", "function", timeout=90)
+    one.rgx("mute", "off")
+    with told(vm, one) as story:
+        vm.sh(f"echo open > {pci.sysfs(FIRST)}/resetgate/state")
+        with one.storm(one.b):
+            one.rounds(5, one.b)
+    assert one.ats_on and story[0].all.dev_tlb(FIRST)
 
 
 @pytest.mark.once
