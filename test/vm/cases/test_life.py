@@ -147,3 +147,18 @@ def test_disarm(vm, gate, endpoint):
     assert "armed: no" in vm.sh("cat /sys/kernel/resetgate/status").out
     with one.window():
         assert one.context.present or vm.kernel.series >= (7, 0)
+
+
+@pytest.mark.once
+def test_removed_while_unloading(vm, gate):
+    """I8: a function that goes while the module does; neither stumbles over the other.
+
+    Deliberate break: rg_status_del() in rg_registry_exit(), when nobody is told of removals.
+    """
+    for delay in (".1", ".4", ".8"):
+        gate()
+        job = vm.bg("rmmod resetgate")
+        vm.sh(f"sleep {delay}; echo 1 > {pci.sysfs(SECOND)}/remove")
+        job.wait()
+        vm.sh("echo 1 > /sys/bus/pci/rescan")
+    assert vm.sh(f"test -e {pci.sysfs(SECOND)}", check=False).rc == 0
