@@ -11,8 +11,8 @@
 
 #include "rglab.h"
 
-#define RGL_BUSES	8
-#define RGL_FNS		8
+#define RGL_BUSES	16
+#define RGL_FNS		16
 
 enum rgl_kind { RGL_ANY, RGL_FLR, RGL_PM, RGL_SBR };
 
