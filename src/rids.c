@@ -232,7 +232,11 @@ void rg_rids_unblock(struct rg_state *state, bool silent)
  */
 void rg_rids_unfilter(struct rg_state *state)
 {
-	rg_rids_settle(state->be, state->rids[0], false);
+	struct rg_rid *rid = state->rids[0];
+
+	/* Blocked for others that share it: their window keeps the filter. */
+	if (!rid->blocked)
+		WRITE_ONCE(rid->filtered, false);
 }
 
 /**
