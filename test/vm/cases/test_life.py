@@ -28,7 +28,7 @@ def test_no_trace_left(vm, gate, endpoint):
     Deliberate breaks: leave the handlers of one driver in rg_err_handlers_exit(); skip
     rg_patch_remove() of one set.
     """
-    vm.sh("modprobe nvme")
+    vm.sh(f"modprobe nvme; rgx rebind {NVME}")
     one = endpoint()
     before = outside(vm)
     assert before["sysfs"] == ""

@@ -5,8 +5,8 @@ import pytest
 from lab import pci
 
 from scenario import dmesg_since, gate_file, note, rgx, windows
-from tree import (DOWN, IN, ONE, OUT, ROOT, TWO, UP, Recovery, anew, held_bus, settled,
-                  told_all)
+from tree import (DOWN, IN, ONE, OUT, ROOT, TWO, UP, Recovery, anew, found_again, held_bus,
+                  settled, told_all)
 
 pytestmark = pytest.mark.machine("scenario")
 
@@ -54,6 +54,7 @@ def test_fatal(vm, gate, endpoint, error):
     Deliberate breaks: no rg_scope_enter() in rg_recovery_begin(); slot_reset not interposed.
     """
     gate()
+    found_again(vm)
     one, two = ends = [endpoint(ONE), endpoint(TWO)]
     hit = [one] if error is FATAL_ONE else ends
     states, stories, events = fatal(vm, ends, error)
