@@ -592,6 +592,15 @@ void rg_gate_restored(struct rg_state *state)
 	mutex_unlock(&state->lock);
 }
 
+/* What parked it stays the reason while it cannot be opened. */
+static int rg_gate_reopen_parked(struct rg_state *state)
+{
+	if (!rg_endpoint_answers(state->pdev) && !rg_param_open_silent())
+		return -EIO;
+	rg_gate_end(state);
+	return state->phase == RG_PARKED ? -EIO : 0;
+}
+
 static int rg_gate_reopen_muted(struct rg_state *state)
 {
 	if (!state->muted)
@@ -614,7 +623,7 @@ static int rg_gate_reopen_muted(struct rg_state *state)
  */
 int rg_gate_reopen(struct rg_state *state)
 {
-	int rc = 0;
+	int rc;
 
 	mutex_lock(&state->lock);
 	if (state->phase == RG_CLOSED || state->depth)
@@ -622,9 +631,7 @@ int rg_gate_reopen(struct rg_state *state)
 	else if (state->phase == RG_OPEN)
 		rc = rg_gate_reopen_muted(state);
 	else
-		rg_gate_end(state);
-	if (!rc && state->phase == RG_PARKED)
-		rc = -EIO;
+		rc = rg_gate_reopen_parked(state);
 	mutex_unlock(&state->lock);
 	return rc;
 }

@@ -83,7 +83,7 @@ def test_parked(vm, gate, endpoint):
     hand or by a good reset; none of it touches its ATS while it is silent.
 
     Deliberate breaks: rg_gate_leave() takes every function as answering; writing `open` does
-    not call rg_gate_reopen().
+    not call rg_gate_reopen(), or parks a function that is silent anew.
     """
     gate()
     one = endpoint()
@@ -93,6 +93,8 @@ def test_parked(vm, gate, endpoint):
         one.rgx("reset", "function", timeout=90)
         assert not one.context.present
         assert gate_file(vm, FIRST, "state") == "parked"
+        assert vm.sh(f"echo open > {pci.sysfs(FIRST)}/resetgate/state", check=False).rc
+        assert not one.context.present and gate_file(vm, FIRST, "state") == "parked"
         lines = [line for line in dmesg_since(vm, marker) if "parked" in line]
         assert len(lines) == 1 and FIRST in lines[0]
         assert vm.sh("rmmod resetgate", check=False).rc, "a parked function holds the module"
