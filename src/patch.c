@@ -305,13 +305,16 @@ static int rg_patch_try(enum rg_set set, struct rg_patch *trial, int error, bool
 static void rg_patch_name_holder(enum rg_set set, int error)
 {
 	struct rg_patch *trial = kzalloc(sizeof(*trial), GFP_KERNEL);
+	int named = 0;
 
-	if (!trial)
-		return;
-	trial->ops.func = rg_patch_handler;
-	trial->ops.flags = FTRACE_OPS_FL_IPMODIFY;
-	if (!rg_patch_try(set, trial, error, false) &&
-	    !(error == -EBUSY && rg_patch_try(set, trial, error, true)))
+	if (trial) {
+		trial->ops.func = rg_patch_handler;
+		trial->ops.flags = FTRACE_OPS_FL_IPMODIFY;
+		named = rg_patch_try(set, trial, error, false);
+		if (!named && error == -EBUSY)
+			named = rg_patch_try(set, trial, error, true);
+	}
+	if (!named)
 		pr_warn("%s off: ftrace refuses (%d): expected kernel.ftrace_enabled=1 and a working ftrace; set it and load again\n",
 			rg_set_names[set], error);
 	kfree(trial);
