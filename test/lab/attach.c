@@ -331,17 +331,48 @@ long rgl_cmd_swapstorm(struct rgl_req *rq)
 	return ret;
 }
 
+static void rgl_dev_leave(struct rgl_dev *rd)
+{
+	if (rd->swap)
+		rgl_swap_stop(rd, NULL);
+	mutex_lock(&rd->lock);
+	if (rd->dom)
+		rgl_detach_locked(rd);
+	if (rd->claimed)
+		iommu_group_release_dma_owner(rd->group);
+	rd->claimed = false;
+	mutex_unlock(&rd->lock);
+}
+
+/* A group must not be left without functions while it has an owner. */
+static int rgl_devs_notify(struct notifier_block *nb, unsigned long action, void *data)
+{
+	struct rgl_dev *rd;
+
+	if (action != BUS_NOTIFY_DEL_DEVICE)
+		return NOTIFY_DONE;
+	mutex_lock(&rgl_devs_lock);
+	list_for_each_entry(rd, &rgl_devs, link)
+		if (&rd->pdev->dev == data)
+			rgl_dev_leave(rd);
+	mutex_unlock(&rgl_devs_lock);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block rgl_devs_nb = { .notifier_call = rgl_devs_notify };
+
+int rgl_devs_init(void)
+{
+	return bus_register_notifier(&pci_bus_type, &rgl_devs_nb);
+}
+
 void rgl_devs_exit(void)
 {
 	struct rgl_dev *rd, *tmp;
 
+	bus_unregister_notifier(&pci_bus_type, &rgl_devs_nb);
 	list_for_each_entry_safe(rd, tmp, &rgl_devs, link) {
-		if (rd->swap)
-			rgl_swap_stop(rd, NULL);
-		if (rd->dom)
-			rgl_detach_locked(rd);
-		if (rd->claimed)
-			iommu_group_release_dma_owner(rd->group);
+		rgl_dev_leave(rd);
 		iommu_group_put(rd->group);
 		pci_dev_put(rd->pdev);
 		list_del(&rd->link);

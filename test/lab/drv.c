@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A driver that takes any function by driver_override and logs its resets. */
+#include <linux/delay.h>
+#include <linux/jiffies.h>
 #include <linux/pci-ats.h>
 
 #include "rglab.h"
@@ -73,10 +75,33 @@ static pci_ers_result_t rgl_mmio_enabled(struct pci_dev *pdev)
 	return PCI_ERS_RESULT_RECOVERED;
 }
 
+/* slot_reset takes until then, so that somebody can look at the function in it. */
+static bool rgl_lingering;
+
+static void rgl_linger(void)
+{
+	unsigned long end = jiffies + 20 * HZ;
+
+	while (READ_ONCE(rgl_lingering) && time_before(jiffies, end))
+		msleep(20);
+}
+
+long rgl_cmd_linger(struct rgl_req *rq)
+{
+	static const char *const words[] = { "off", "on", NULL };
+	int on = rgl_word(rq, 1, words);
+
+	if (on < 0)
+		return on;
+	WRITE_ONCE(rgl_lingering, on);
+	return 0;
+}
+
 /* Nobody else restores a function in the recovery from an error. */
 static pci_ers_result_t rgl_slot_reset(struct pci_dev *pdev)
 {
 	rgl_event(pdev, "slot_reset");
+	rgl_linger();
 	pci_restore_state(pdev);
 	pci_save_state(pdev);
 	return rgl_vote_reset;

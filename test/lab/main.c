@@ -42,10 +42,13 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "unhold", 1, 1, rgl_cmd_unhold, "BDF" },
 	{ "waitreset", 1, 2, rgl_cmd_waitreset, "BDF [MS]" },
 	{ "mute", 2, 2, rgl_cmd_mute, "BDF on|off|reset|dead|MS" },
+	{ "dpc", 2, 4, rgl_cmd_dpc, "BDF on|off|trigger [hold] [dead]|wait|release" },
+	{ "link", 2, 2, rgl_cmd_link, "BDF down|up" },
 	{ "reset", 2, 2, rgl_cmd_reset,
 	  "BDF function|locked|try|__locked|flr|hot|secondary" },
 	{ "vote", 2, 2, rgl_cmd_vote,
 	  "ERROR RESET, each none|can_recover|need_reset|disconnect|recovered" },
+	{ "linger", 1, 1, rgl_cmd_linger, "on|off" },
 	{ "nested", 1, 1, rgl_cmd_nested, "BDF" },
 	{ "events", 0, 1, rgl_cmd_events, "[clear]" },
 	{ "cfg", 4, 5, rgl_cmd_cfg, "BDF read|write OFF WIDTH [VAL]" },
@@ -87,29 +90,36 @@ void rgl_say(struct rgl_req *rq, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* Returns the function named by word @arg with a reference, or NULL. */
-struct pci_dev *rgl_pdev(struct rgl_req *rq, int arg)
+/* The address that word @arg names; there may be nothing at it. */
+int rgl_addr(struct rgl_req *rq, int arg, struct rgl_at *at)
 {
 	unsigned int seg = 0, bus, slot, fn;
-	struct pci_dev *pdev;
 	const char *s = rq->argv[arg];
 	int end = 0;
 
 	if (sscanf(s, "%x:%x:%x.%x%n", &seg, &bus, &slot, &fn, &end) != 4 || s[end]) {
 		seg = 0;
 		end = 0;
-		if (sscanf(s, "%x:%x.%x%n", &bus, &slot, &fn, &end) != 3 || s[end]) {
-			rgl_usage(rq, "not a PCI address: %s", s);
-			return NULL;
-		}
+		if (sscanf(s, "%x:%x.%x%n", &bus, &slot, &fn, &end) != 3 || s[end])
+			return rgl_usage(rq, "not a PCI address: %s", s);
 	}
-	if (bus > 255 || slot > 31 || fn > 7) {
-		rgl_usage(rq, "not a PCI address: %s", s);
+	if (bus > 255 || slot > 31 || fn > 7)
+		return rgl_usage(rq, "not a PCI address: %s", s);
+	*at = (struct rgl_at){ seg, bus, PCI_DEVFN(slot, fn) };
+	return 0;
+}
+
+/* Returns the function named by word @arg with a reference, or NULL. */
+struct pci_dev *rgl_pdev(struct rgl_req *rq, int arg)
+{
+	struct pci_dev *pdev;
+	struct rgl_at at;
+
+	if (rgl_addr(rq, arg, &at))
 		return NULL;
-	}
-	pdev = pci_get_domain_bus_and_slot(seg, bus, PCI_DEVFN(slot, fn));
+	pdev = pci_get_domain_bus_and_slot(at.segment, at.bus, at.devfn);
 	if (!pdev)
-		rgl_usage(rq, "no such PCI function: %s", s);
+		rgl_usage(rq, "no such PCI function: %s", rq->argv[arg]);
 	return pdev;
 }
 
@@ -236,11 +246,16 @@ static int __init rgl_init(void)
 	ret = rgl_drv_init();
 	if (ret)
 		goto err_wq;
-	ret = misc_register(&rgl_misc);
+	ret = rgl_devs_init();
 	if (ret)
 		goto err_drv;
+	ret = misc_register(&rgl_misc);
+	if (ret)
+		goto err_devs;
 	return 0;
 
+err_devs:
+	rgl_devs_exit();
 err_drv:
 	rgl_drv_exit();
 err_wq:
@@ -251,6 +266,7 @@ err_wq:
 static void __exit rgl_exit(void)
 {
 	misc_deregister(&rgl_misc);
+	rgl_port_exit();
 	rgl_shim_exit();
 	rgl_bench_exit();
 	rgl_disturb_exit();

@@ -29,6 +29,13 @@ struct rgl_req {
 	char out[RGL_LINE];
 };
 
+/* Where a function is, or was. */
+struct rgl_at {
+	int segment;
+	int bus;		/* -1: nowhere */
+	int devfn;
+};
+
 struct rgl_dom {
 	struct list_head link;
 	char name[RGL_NAME];
@@ -54,6 +61,7 @@ struct rgl_dev {
 
 __printf(2, 3) long rgl_usage(struct rgl_req *rq, const char *fmt, ...);
 __printf(2, 3) void rgl_say(struct rgl_req *rq, const char *fmt, ...);
+int rgl_addr(struct rgl_req *rq, int arg, struct rgl_at *at);
 struct pci_dev *rgl_pdev(struct rgl_req *rq, int arg);
 int rgl_u64(struct rgl_req *rq, int arg, u64 *val);
 int rgl_word(struct rgl_req *rq, int arg, const char *const *words);
@@ -75,6 +83,7 @@ long rgl_cmd_kept(struct rgl_req *rq);
 long rgl_cmd_churn(struct rgl_req *rq);
 long rgl_cmd_storm(struct rgl_req *rq);
 
+int rgl_devs_init(void);
 void rgl_devs_exit(void);
 long rgl_cmd_claim(struct rgl_req *rq);
 long rgl_cmd_release(struct rgl_req *rq);
@@ -84,11 +93,28 @@ long rgl_cmd_replace(struct rgl_req *rq);
 long rgl_cmd_badattach(struct rgl_req *rq);
 long rgl_cmd_swapstorm(struct rgl_req *rq);
 
+/* What else answers config accesses on the buses that have the shim. */
+struct rgl_tap {
+	/* What a read gives instead of @val. */
+	u32 (*read)(struct pci_bus *bus, unsigned int devfn, int where, int size, u32 val);
+	/* true: the write reaches nothing else. May sleep if the writer may. */
+	bool (*write)(struct pci_bus *bus, unsigned int devfn, int where, int size,
+		      u32 val);
+};
+
+int rgl_shim_bus(struct pci_bus *bus);
+u32 rgl_shim_read(struct pci_bus *bus, unsigned int devfn, int where, int size);
+void rgl_shim_write(struct pci_bus *bus, unsigned int devfn, int where, int size, u32 val);
 void rgl_shim_exit(void);
 long rgl_cmd_hold(struct rgl_req *rq);
 long rgl_cmd_unhold(struct rgl_req *rq);
 long rgl_cmd_waitreset(struct rgl_req *rq);
 long rgl_cmd_mute(struct rgl_req *rq);
+
+extern const struct rgl_tap rgl_port_tap;
+void rgl_port_exit(void);
+long rgl_cmd_dpc(struct rgl_req *rq);
+long rgl_cmd_link(struct rgl_req *rq);
 
 long rgl_cmd_reset(struct rgl_req *rq);
 long rgl_cmd_nested(struct rgl_req *rq);
@@ -97,6 +123,7 @@ int rgl_drv_init(void);
 void rgl_drv_exit(void);
 long rgl_cmd_events(struct rgl_req *rq);
 long rgl_cmd_vote(struct rgl_req *rq);
+long rgl_cmd_linger(struct rgl_req *rq);
 
 u16 rgl_ats_ctrl(struct pci_dev *pdev);
 long rgl_cmd_mark(struct rgl_req *rq);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A shim over config space. Writes always reach the function (QEMU's trace is
- * the judge); some reads answer all ones, as a function does that is not ready,
- * and those by which whoever resets a held function asks whether it is ready do
- * not return. Config space is accessed without a lock on x86
- * (PCI_LOCKLESS_CONFIG), so they may sleep.
+ * A shim over config space. Writes reach the function (QEMU's trace is the
+ * judge) unless a tap takes them; some reads answer all ones, as a function does
+ * that is not ready, and those by which whoever resets a held function asks
+ * whether it is ready do not return. Config space is accessed without a lock on
+ * x86 (PCI_LOCKLESS_CONFIG), so they may sleep.
+ *
+ * Functions are known by their addresses: they may go and come back.
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -33,8 +35,8 @@ struct rgl_bus {
 
 /* Read without a lock by the accessors: entries are only ever added. */
 struct rgl_fn {
-	struct pci_dev *pdev;
-	struct pci_dev *port;
+	struct rgl_at at;
+	struct rgl_at port;
 	int devctl, pmctl;
 	bool rrs;		/* its port shows Request Retry Status */
 	int armed;		/* -1, or the kind of reset that is to be held */
@@ -47,20 +49,37 @@ struct rgl_fn {
 	unsigned long until;
 };
 
+static const struct rgl_tap *const rgl_taps[] = { &rgl_port_tap };
+
 static DEFINE_MUTEX(rgl_shim_lock);
 static struct rgl_bus rgl_buses[RGL_BUSES];
 static struct rgl_fn rgl_fns[RGL_FNS];
 static int rgl_nr_fns;
 static atomic_t rgl_shim_users = ATOMIC_INIT(0);
 
+/* One that came later has the accessors from its parent. */
 static struct rgl_bus *rgl_bus(struct pci_bus *bus)
 {
 	int i;
 
-	for (i = 0; i < RGL_BUSES; i++)
-		if (READ_ONCE(rgl_buses[i].bus) == bus)
-			return &rgl_buses[i];
+	for (; bus; bus = bus->parent)
+		for (i = 0; i < RGL_BUSES; i++)
+			if (READ_ONCE(rgl_buses[i].bus) == bus)
+				return &rgl_buses[i];
 	return NULL;
+}
+
+static struct rgl_at rgl_at(const struct pci_dev *pdev)
+{
+	if (!pdev)
+		return (struct rgl_at){ .bus = -1 };
+	return (struct rgl_at){ pci_domain_nr(pdev->bus), pdev->bus->number, pdev->devfn };
+}
+
+static bool rgl_is_at(const struct rgl_at *at, struct pci_bus *bus, unsigned int devfn)
+{
+	return at->bus == bus->number && at->devfn == devfn &&
+	       at->segment == pci_domain_nr(bus);
 }
 
 static bool rgl_muted(struct rgl_fn *fn, bool ready_wait)
@@ -117,9 +136,11 @@ static int rgl_ops_read(struct pci_bus *bus, unsigned int devfn, int where,
 	n = smp_load_acquire(&rgl_nr_fns);
 	for (i = 0; i < n; i++) {
 		fn = &rgl_fns[i];
-		if (fn->pdev->bus == bus && fn->pdev->devfn == devfn)
+		if (rgl_is_at(&fn->at, bus, devfn))
 			*val = rgl_filter(fn, where, size, *val);
 	}
+	for (i = 0; i < ARRAY_SIZE(rgl_taps); i++)
+		*val = rgl_taps[i]->read(bus, devfn, where, size, *val);
 	atomic_dec(&rgl_shim_users);
 	return ret;
 }
@@ -128,10 +149,10 @@ static int rgl_ops_read(struct pci_bus *bus, unsigned int devfn, int where,
 static int rgl_starts(struct rgl_fn *fn, struct pci_bus *bus, unsigned int devfn,
 		      int where, int size, u32 val)
 {
-	if (fn->port && fn->port->bus == bus && fn->port->devfn == devfn &&
-	    where == PCI_BRIDGE_CONTROL && (val & PCI_BRIDGE_CTL_BUS_RESET))
+	if (rgl_is_at(&fn->port, bus, devfn) && where == PCI_BRIDGE_CONTROL &&
+	    (val & PCI_BRIDGE_CTL_BUS_RESET))
 		return RGL_SBR;
-	if (fn->pdev->bus != bus || fn->pdev->devfn != devfn || size < 2)
+	if (!rgl_is_at(&fn->at, bus, devfn) || size < 2)
 		return 0;
 	if (fn->devctl && where == fn->devctl && (val & PCI_EXP_DEVCTL_BCR_FLR))
 		return RGL_FLR;
@@ -172,54 +193,102 @@ static void rgl_end_sbr(struct rgl_fn *fn, u32 val)
 	rgl_while_held(fn);
 }
 
-static int rgl_ops_write(struct pci_bus *bus, unsigned int devfn, int where,
-			 int size, u32 val)
+/* Which of the first @n functions this write starts a reset of, as bits. */
+static unsigned long rgl_ops_start(int n, struct pci_bus *bus, unsigned int devfn,
+				   int where, int size, u32 val)
 {
-	bool started[RGL_FNS] = {};
-	struct rgl_bus *rb;
-	int i, n, kind, ret;
+	unsigned long started = 0;
+	int i, kind;
 
-	atomic_inc(&rgl_shim_users);
-	rb = rgl_bus(bus);
-	/* Pairs with rgl_fn(): an entry that counts is complete. */
-	n = smp_load_acquire(&rgl_nr_fns);
 	for (i = 0; i < n; i++) {
 		kind = rgl_starts(&rgl_fns[i], bus, devfn, where, size, val);
 		if (!kind)
 			continue;
 		rgl_reset_seen(&rgl_fns[i], kind);
-		started[i] = true;
+		__set_bit(i, &started);
 	}
-	ret = rb->old->write(bus, devfn, where, size, val);
-	for (i = 0; i < n; i++)
-		if (started[i])
-			WRITE_ONCE(rgl_fns[i].seen, rgl_fns[i].seen + 1);
+	return started;
+}
+
+static bool rgl_ops_tapped(struct pci_bus *bus, unsigned int devfn, int where,
+			   int size, u32 val)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(rgl_taps); i++)
+		if (rgl_taps[i]->write(bus, devfn, where, size, val))
+			return true;
+	return false;
+}
+
+static int rgl_ops_write(struct pci_bus *bus, unsigned int devfn, int where,
+			 int size, u32 val)
+{
+	int i, n, ret = PCIBIOS_SUCCESSFUL;
+	unsigned long started;
+
+	atomic_inc(&rgl_shim_users);
+	if (rgl_ops_tapped(bus, devfn, where, size, val))
+		goto out;
+	/* Pairs with rgl_fn(): an entry that counts is complete. */
+	n = smp_load_acquire(&rgl_nr_fns);
+	started = rgl_ops_start(n, bus, devfn, where, size, val);
+	ret = rgl_bus(bus)->old->write(bus, devfn, where, size, val);
+	for_each_set_bit(i, &started, n)
+		WRITE_ONCE(rgl_fns[i].seen, rgl_fns[i].seen + 1);
 	for (i = 0; where == PCI_BRIDGE_CONTROL && i < n; i++)
-		if (rgl_fns[i].port && rgl_fns[i].port->bus == bus &&
-		    rgl_fns[i].port->devfn == devfn)
+		if (rgl_is_at(&rgl_fns[i].port, bus, devfn))
 			rgl_end_sbr(&rgl_fns[i], val);
+out:
 	atomic_dec(&rgl_shim_users);
 	return ret;
 }
 
-static int rgl_shim_bus(struct pci_bus *bus)
+static int rgl_shim_put(struct pci_bus *bus)
 {
-	struct rgl_bus *rb;
+	struct rgl_bus *rb = rgl_buses;
 
-	if (rgl_bus(bus))
+	if (bus->ops->read == rgl_ops_read)
 		return 0;
-	rb = rgl_bus(NULL);
-	if (!rb)
+	while (rb < rgl_buses + RGL_BUSES && rb->bus)
+		rb++;
+	if (rb == rgl_buses + RGL_BUSES)
 		return -ENOSPC;
 	rb->ops = *bus->ops;
 	rb->ops.read = rgl_ops_read;
 	rb->ops.write = rgl_ops_write;
 	rb->old = bus->ops;
+	get_device(&bus->dev);
 	/* The accessors look for the bus as soon as they are in place. */
 	smp_wmb();
 	WRITE_ONCE(rb->bus, bus);
 	pci_bus_set_ops(bus, &rb->ops);
 	return 0;
+}
+
+/* Puts the accessors in place on @bus and on the buses that will come below it. */
+int rgl_shim_bus(struct pci_bus *bus)
+{
+	int ret;
+
+	mutex_lock(&rgl_shim_lock);
+	ret = rgl_shim_put(bus);
+	mutex_unlock(&rgl_shim_lock);
+	return ret;
+}
+
+/* Past the accessors; @bus has them. */
+u32 rgl_shim_read(struct pci_bus *bus, unsigned int devfn, int where, int size)
+{
+	u32 val = ~0;
+
+	rgl_bus(bus)->old->read(bus, devfn, where, size, &val);
+	return val;
+}
+
+void rgl_shim_write(struct pci_bus *bus, unsigned int devfn, int where, int size, u32 val)
+{
+	rgl_bus(bus)->old->write(bus, devfn, where, size, val);
 }
 
 static bool rgl_port_rrs(struct pci_dev *pdev)
@@ -232,42 +301,75 @@ static bool rgl_port_rrs(struct pci_dev *pdev)
 	return ctl & 0x0010;
 }
 
-/* The shim of the function named by word 1, put in place if need be. */
-static struct rgl_fn *rgl_fn(struct rgl_req *rq)
+static struct rgl_fn *rgl_fn_find(const struct rgl_at *at)
 {
-	struct pci_dev *pdev = rgl_pdev(rq, 1);
-	struct rgl_fn *fn = NULL;
 	int i;
 
-	if (!pdev)
-		return NULL;
-	mutex_lock(&rgl_shim_lock);
 	for (i = 0; i < rgl_nr_fns; i++)
-		if (rgl_fns[i].pdev == pdev)
-			fn = &rgl_fns[i];
-	if (fn || rgl_nr_fns == RGL_FNS)
-		goto out;
-	fn = &rgl_fns[rgl_nr_fns];
-	fn->pdev = pci_dev_get(pdev);
-	fn->port = pci_dev_get(pci_upstream_bridge(pdev));
+		if (rgl_fns[i].at.segment == at->segment && rgl_fns[i].at.bus == at->bus &&
+		    rgl_fns[i].at.devfn == at->devfn)
+			return &rgl_fns[i];
+	return NULL;
+}
+
+static struct rgl_fn *rgl_fn_new(struct pci_dev *pdev)
+{
+	struct rgl_fn *fn = &rgl_fns[rgl_nr_fns];
+
+	if (rgl_nr_fns == RGL_FNS)
+		return NULL;
+	fn->at = rgl_at(pdev);
+	fn->port = rgl_at(pci_upstream_bridge(pdev));
 	fn->devctl = pci_is_pcie(pdev) ? pci_pcie_cap(pdev) + PCI_EXP_DEVCTL : 0;
 	fn->pmctl = pdev->pm_cap ? pdev->pm_cap + PCI_PM_CTRL : 0;
 	fn->rrs = rgl_port_rrs(pdev);
 	fn->armed = -1;
-	if (rgl_shim_bus(pdev->bus) ||
-	    (fn->port && rgl_shim_bus(fn->port->bus))) {
-		pci_dev_put(fn->pdev);
-		pci_dev_put(fn->port);
-		fn = NULL;
-		goto out;
-	}
 	/* Pairs with the accessors, which take no lock. */
 	smp_store_release(&rgl_nr_fns, rgl_nr_fns + 1);
-out:
-	mutex_unlock(&rgl_shim_lock);
+	return fn;
+}
+
+/* Also of one that is known: its bus may have come anew with it. */
+static int rgl_fn_shim(struct pci_dev *pdev)
+{
+	struct pci_dev *port = pci_upstream_bridge(pdev);
+	int ret = rgl_shim_put(pdev->bus);
+
+	return !ret && port ? rgl_shim_put(port->bus) : ret;
+}
+
+static struct rgl_fn *rgl_fn_get(struct rgl_req *rq, const struct rgl_at *at)
+{
+	struct pci_dev *pdev = pci_get_domain_bus_and_slot(at->segment, at->bus, at->devfn);
+	struct rgl_fn *fn = rgl_fn_find(at);
+
+	if (!pdev) {
+		/* What was set up for one that is gone can still be undone. */
+		if (!fn)
+			rgl_usage(rq, "no such PCI function: %s", rq->argv[1]);
+		return fn;
+	}
+	if (rgl_fn_shim(pdev))
+		fn = NULL;
+	else if (!fn)
+		fn = rgl_fn_new(pdev);
 	pci_dev_put(pdev);
 	if (!fn)
 		rgl_usage(rq, "too many functions or buses with a shim");
+	return fn;
+}
+
+/* The shim of the function named by word 1, put in place if need be. */
+static struct rgl_fn *rgl_fn(struct rgl_req *rq)
+{
+	struct rgl_fn *fn;
+	struct rgl_at at;
+
+	if (rgl_addr(rq, 1, &at))
+		return NULL;
+	mutex_lock(&rgl_shim_lock);
+	fn = rgl_fn_get(rq, &at);
+	mutex_unlock(&rgl_shim_lock);
 	return fn;
 }
 
@@ -345,19 +447,25 @@ long rgl_cmd_mute(struct rgl_req *rq)
 	return 0;
 }
 
+static void rgl_shim_take_back(struct pci_bus *bus)
+{
+	if (bus && bus->ops->read == rgl_ops_read)
+		pci_bus_set_ops(bus, rgl_bus(bus)->old);
+}
+
 void rgl_shim_exit(void)
 {
+	struct pci_dev *pdev = NULL;
 	int i;
 
-	for (i = 0; i < RGL_BUSES; i++)
-		if (rgl_buses[i].bus)
-			pci_bus_set_ops(rgl_buses[i].bus, rgl_buses[i].old);
+	for_each_pci_dev(pdev) {
+		rgl_shim_take_back(pdev->bus);
+		rgl_shim_take_back(pdev->subordinate);
+	}
 	/* An accessor counts itself a few instructions after it was called. */
 	msleep(100);
 	while (atomic_read(&rgl_shim_users))
 		msleep(20);
-	for (i = 0; i < rgl_nr_fns; i++) {
-		pci_dev_put(rgl_fns[i].pdev);
-		pci_dev_put(rgl_fns[i].port);
-	}
+	for (i = 0; i < RGL_BUSES && rgl_buses[i].bus; i++)
+		put_device(&rgl_buses[i].bus->dev);
 }
