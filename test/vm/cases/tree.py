@@ -38,7 +38,10 @@ class Recovery:
     def __init__(self, vm, inject, bdf, last):
         rgx(vm, "events clear")
         self._vm, self._bdf, self._last = vm, bdf, last
-        answer = vm.hmp(f"pcie_aer_inject_error {inject}")
+        self._begin(inject)
+
+    def _begin(self, inject):
+        answer = self._vm.hmp(f"pcie_aer_inject_error {inject}")
         assert "error" not in answer.lower() or "OK" in answer, answer
 
     def events(self):
@@ -48,11 +51,29 @@ class Recovery:
         return [(what, int(ats[4:], 16), int(cmd[4:], 16))
                 for _, what, who, ats, cmd in words if who == rid]
 
-    def wait(self):
+    def wait(self, last=None):
+        last = last or self._last
         deadline = time.monotonic() + 30
-        while not [what for what, _, _ in self.events() if what in self._last]:
-            assert time.monotonic() < deadline, f"no {self._last} in {self.events()}"
+        while not [what for what, _, _ in self.events() if what in last]:
+            assert time.monotonic() < deadline, f"no {last} in {self.events()}"
             time.sleep(.2)
+
+
+class Containment(Recovery):
+    """A port contains what is below it, see `rgx dpc`; `inject` is its words after trigger."""
+
+    def __init__(self, vm, port, bdf, last, inject="hold"):
+        self._port = port
+        super().__init__(vm, inject, bdf, last)
+
+    def _begin(self, inject):
+        rgx(self._vm, "dpc", self._port, "trigger", inject)
+        if "hold" in inject:
+            rgx(self._vm, "dpc", self._port, "wait")
+
+    def release(self):
+        """The port may leave containment."""
+        rgx(self._vm, "dpc", self._port, "release")
 
 
 @contextlib.contextmanager
