@@ -284,6 +284,7 @@ def test_pulled_in_window(vm, gate, contain, endpoint, how):
     gate()
     contain(PORT)
     one = endpoint(FIRST)
+    one.use("flr")  # the next method would be tried on what is gone
     marker = note(vm, f"case: pulled in {how}")
     with told_all(vm, [one]) as stories, one.storm():
         with one.window(f"rgx reset {FIRST} {how}", "flr", rc=1):
