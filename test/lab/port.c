@@ -380,7 +380,7 @@ static long rgl_port_link(struct pci_dev *pdev, bool up)
 {
 	if (!rgl_port_is(pdev->bus, pdev->devfn))
 		return -ENOENT;
-	if (up != rgl_port_down())
+	if (up ? !rgl_port_down() : rgl_port.pulled)
 		return -EALREADY;
 	if (!up) {
 		rgl_port_link_down(&rgl_port.pulled);

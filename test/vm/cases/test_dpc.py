@@ -152,9 +152,9 @@ def test_containment_fails(vm, gate, contain, endpoint):
     marker = note(vm, "case: the link stays down")
     rgx(vm, "vote can_recover recovered")
     with told_all(vm, [one]) as stories:
-        Containment(vm, PORT, FIRST, ("gone",), "dead").wait()
+        Containment(vm, PORT, FIRST, OVER, "dead")
         vm.sh(f"i=0; until grep -qx parked {pci.sysfs(FIRST)}/resetgate/state; do i=$((i+1)); "
-              "[ $i -lt 50 ] || exit 1; sleep .1; done")
+              "[ $i -lt 100 ] || exit 1; sleep .1; done")
         vm.mark(IN)
         assert not one.context.present
         assert gate_file(vm, FIRST, "reason") == "recovery_failed"
@@ -229,7 +229,7 @@ def test_pulled_in_recovery(vm, gate, contain, endpoint):
     contain(PORT)
     one = endpoint(FIRST)
     with told_all(vm, [one]) as stories, one.storm():
-        recovery = Containment(vm, PORT, FIRST, ("gone",))
+        recovery = Containment(vm, PORT, FIRST, OVER)
         vm.mark(IN)
         rgx(vm, "link", PORT, "down")
         recovery.release()
