@@ -117,8 +117,19 @@ static inline int rgl_domain_set_owner(struct iommu_domain *d)
 #endif
 }
 
+/* Sends a traced call elsewhere; 0ef86097f127 (v6.2) renamed it. */
+#ifdef ftrace_instruction_pointer_set
+#define rgl_set_ip(fregs, ip) \
+	ftrace_instruction_pointer_set(fregs, (unsigned long)(ip))
+#else
+#define rgl_set_ip(fregs, ip) \
+	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)(ip))
+#endif
+
 /* The kernel's own gate around a reset. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define RGL_HAVE_NATIVE 1
+
 static inline int rgl_native_prepare(struct pci_dev *pdev)
 {
 	return pci_dev_reset_iommu_prepare(pdev);
@@ -129,6 +140,8 @@ static inline void rgl_native_done(struct pci_dev *pdev)
 	pci_dev_reset_iommu_done(pdev);
 }
 #else
+#define RGL_HAVE_NATIVE 0
+
 static inline int rgl_native_prepare(struct pci_dev *pdev)
 {
 	return -EOPNOTSUPP;

@@ -119,6 +119,9 @@ long rgl_cmd_link(struct rgl_req *rq);
 long rgl_cmd_reset(struct rgl_req *rq);
 long rgl_cmd_nested(struct rgl_req *rq);
 
+long rgl_cmd_tell(struct rgl_req *rq);
+long rgl_cmd_untrusted(struct rgl_req *rq);
+
 int rgl_drv_init(void);
 void rgl_drv_exit(void);
 long rgl_cmd_events(struct rgl_req *rq);

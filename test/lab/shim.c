@@ -41,6 +41,7 @@ struct rgl_fn {
 	bool rrs;		/* its port shows Request Retry Status */
 	int armed;		/* -1, or the kind of reset that is to be held */
 	bool held;
+	int held_in;		/* the kind of that reset */
 	struct task_struct *resetter;	/* who wrote the reset that is held */
 	bool in_sbr;		/* its port's secondary bus reset bit is set */
 	int seen;		/* resets that were written */
@@ -169,6 +170,7 @@ static void rgl_reset_seen(struct rgl_fn *fn, int kind)
 	if (armed == RGL_ANY || armed == kind) {
 		WRITE_ONCE(fn->armed, -1);
 		WRITE_ONCE(fn->resetter, current);
+		WRITE_ONCE(fn->held_in, kind);
 		WRITE_ONCE(fn->held, true);
 	}
 	if (READ_ONCE(fn->mute) == RGL_MUTE_RESET)
@@ -190,7 +192,9 @@ static void rgl_end_sbr(struct rgl_fn *fn, u32 val)
 	if (!READ_ONCE(fn->in_sbr))
 		return;
 	WRITE_ONCE(fn->in_sbr, false);
-	rgl_while_held(fn);
+	/* Another reset may be held that began in this one. */
+	if (READ_ONCE(fn->held_in) == RGL_SBR)
+		rgl_while_held(fn);
 }
 
 /* Which of the first @n functions this write starts a reset of, as bits. */
