@@ -4,13 +4,14 @@
 import contextlib
 
 import pytest
-from lab import memory
+from lab import memory, pci, trace
 
-from scenario import IOVA, OLD, gate_file, rgx
+from scenario import BEGIN, END, IOVA, OLD, gate_file, rgx, tail, windows
+from tree import held_bus
 
 # In scalable mode the driver makes no entry for an alias.
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.modes("legacy")]
-ONE, TWO, ALIAS = "07:01.0", "07:02.0", "07:00.0"
+ONE, TWO, ALIAS, BRIDGE = "07:01.0", "07:02.0", "07:00.0", "06:00.0"
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def alias(vm):
 
 
 def test_shared_requester_id(vm, gate, group):
-    """I2: the alias stays open while a sibling lives, is blocked once the last sharer is in
+    """I2, R7: the alias stays open while a sibling lives, is blocked once the last sharer is in
     reset, and opens with the first.
 
     Deliberate breaks: rg_gate_block() takes a shared requester ID with its first sharer; or
@@ -63,3 +64,87 @@ def test_shared_requester_id(vm, gate, group):
         assert alias(vm).present, "one of them is back"
     assert alias(vm).pointer == before.pointer
     assert gate_file(vm, ONE, "state") == gate_file(vm, TWO, "state") == "open"
+
+
+def is_open(vm, bdf):
+    return (gate_file(vm, bdf, "state"), gate_file(vm, bdf, "depth")) == ("open", "0")
+
+
+def test_in_the_order_of_their_beginning(vm, gate, group):
+    """Two windows that overlap without one being in the other: the one that began first ends
+    first, and the other one's own entry stays blocked.
+
+    Deliberate break: rg_rids_settle() opens all that is blocked.
+    """
+    gate("scope=all")
+    rgx(vm, "hold", ONE, "pm")
+    first = vm.bg(f"rgx reset {ONE} __locked")
+    rgx(vm, "waitreset", ONE)
+    with window(vm, TWO):
+        assert not any(memory.context_entry(vm, bdf).present for bdf in (ONE, TWO, ALIAS))
+        rgx(vm, "unhold", ONE)
+        first.wait()
+        assert is_open(vm, ONE) and memory.context_entry(vm, ONE).present
+        assert alias(vm).present, "one of them is back"
+        assert not memory.context_entry(vm, TWO).present
+        assert gate_file(vm, TWO, "state") == "closed"
+    assert is_open(vm, TWO) and memory.context_entry(vm, TWO).present and alias(vm).present
+
+
+def test_siblings_in_parallel(vm, gate, group):
+    """R2: both are reset again and again, at the same time: each has a window for each of its
+    resets, some of them overlap, and in the end all is as it was.
+
+    Deliberate break: one depth counter for all functions.
+    """
+    gate("scope=all")
+    before = {bdf: windows(vm, bdf) for bdf in (ONE, TWO)}
+    entry, runs, each = alias(vm), 8, 10
+    offset = vm.trace_path.stat().st_size
+    vm.mark(BEGIN)
+    jobs = [vm.bg(f"i=0; while [ $i -lt {runs} ]; do i=$((i+1)); "
+                  f"rgx {' , '.join([f'reset {bdf} __locked'] * each)} || exit 1; done")
+            for bdf in (ONE, TWO)]
+    for job in jobs:
+        job.wait(timeout=50)
+    vm.mark(END)
+    blocks = [event for event in tail(vm, offset).between(BEGIN, END).of(trace.CtxInv)
+              if event.granularity == 3 and event.bdf == ALIAS]
+    assert blocks, "no two windows overlapped: nothing was tested"
+    for bdf in (ONE, TWO):
+        assert windows(vm, bdf) == before[bdf] + runs * each
+        assert is_open(vm, bdf) and memory.context_entry(vm, bdf).present
+    assert alias(vm).present and alias(vm).pointer == entry.pointer
+
+
+def test_bus_reset_meets_function_reset(vm, gate, group):
+    """A reset of the bus of both, and one of a function alone that begins in it and outlasts it:
+    the sibling and the alias open when the bus is back, the function when its own has ended.
+
+    Deliberate breaks: a flag in place of the depth counter; rg_gate_await() opens whatever else
+    is running.
+    """
+    gate("scope=all")
+    before = alias(vm)
+    with held_bus(vm, TWO, lambda: vm.bg(f"rgx reset {BRIDGE} secondary")):
+        assert not any(memory.context_entry(vm, bdf).present for bdf in (ONE, TWO, ALIAS))
+        rgx(vm, "hold", ONE, "pm")
+        job = vm.bg(f"rgx reset {ONE} __locked")
+        rgx(vm, "waitreset", ONE)
+        assert gate_file(vm, ONE, "depth") == "2"
+        assert not alias(vm).present
+    vm.sh(f"i=0; until grep -qx open {pci.sysfs(TWO)}/resetgate/state; do i=$((i+1)); "
+          "[ $i -lt 100 ] || exit 1; sleep .1; done")
+    assert memory.context_entry(vm, TWO).present and alias(vm).present
+    assert gate_file(vm, ONE, "state") == "closed" and gate_file(vm, ONE, "depth") == "1"
+    assert not memory.context_entry(vm, ONE).present
+    rgx(vm, "unhold", ONE)
+    job.wait()
+    assert is_open(vm, ONE) and memory.context_entry(vm, ONE).present
+    assert alias(vm).pointer == before.pointer
+    # Nobody has restored them.
+    rgx(vm, "detach", ONE)
+    rgx(vm, "release", ONE)
+    for bdf in (ONE, TWO):
+        vm.sh(f"echo 1 > {pci.sysfs(bdf)}/remove")
+    vm.sh(f"echo 1 > {pci.sysfs(BRIDGE)}/rescan")

@@ -4,7 +4,7 @@
 import pytest
 from lab import pci
 
-from scenario import FIRST, dmesg_since, note, rgx, status
+from scenario import FIRST, dmesg_since, note, rgx, status, told, windows
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.reload]
 HOOKS = "cut -d' ' -f1 /sys/kernel/tracing/enabled_functions | sort"
@@ -169,6 +169,37 @@ def test_ftrace_off(vm, gate):
     gate()
     result = vm.sh("echo 0 > /proc/sys/kernel/ftrace_enabled", check=False)
     assert result.rc, "ftrace was turned off under the gate"
+
+
+OUTSIDE, PORT = "41:00.0", "40:00.0"
+
+
+@pytest.mark.machine("bypass")
+@pytest.mark.modes("legacy")
+@pytest.mark.kernels("trixie", "trixie-backports")
+def test_no_back_end(vm, gate, endpoint):
+    """A function with no IOMMU of ours before it: it has no resetgate/, and is reset as without the
+    module, by each method and with its bus; nothing is said and nobody else is closed for it.
+
+    Deliberate break: rg_registry_add() goes on without a back end.
+    """
+    gate("scope=all")
+    one, path = endpoint(), pci.sysfs(OUTSIDE)
+    assert not vm.sh(f"ls -d {path}/iommu_group {path}/resetgate", check=False).out.startswith("/")
+    config = pci.config(vm, OUTSIDE)
+    before = windows(vm, FIRST), status(vm)
+    marker = note(vm, "case: no back end")
+    with told(vm, one) as story, one.storm():
+        for method in ("flr", "pm", "bus"):
+            vm.sh(f"echo {method} > {path}/reset_method && echo 1 > {path}/reset")
+        vm.sh(f"rgx reset {PORT} secondary")
+    assert len(story[0].all.flr_start(OUTSIDE, config.express)) == 1
+    assert len(story[0].all.bus_reset_start(PORT)) == 2
+    assert story[0].blocks() == [] and len(story[0].all.dev_tlb(FIRST)) > 20
+    assert (windows(vm, FIRST), status(vm)) == before
+    assert not [line for line in dmesg_since(vm, marker) if "resetgate" in line]
+    with one.window():
+        assert not one.context.present and not one.ats_on
 
 
 @pytest.mark.modes("noiommu")

@@ -80,6 +80,12 @@ MACHINES = {machine.name: machine for machine in (
                        f"virtio-net-pci,bus=rp7,addr=0x0.0x2,sriov-pf=pf,netdev=n5,{_VIO}",
                        f"virtio-net-pci,bus=rp7,addr=0x0.0x0,id=pf,netdev=n6,{_VIO}"),
             ("disk0", "disk1")),
+    # A function behind the IOMMU, and one on a root bus that the IOMMU is not in front of.
+    Machine("bypass",
+            _nets(2) + _devices(1, f"virtio-net-pci,bus=rp0,netdev=n0,{_VIO}",
+                                "pxb-pcie,id=px,bus=pcie.0,bus_nr=64,bypass_iommu=on",
+                                "pcie-root-port,id=rpx,bus=px,addr=0,slot=40,chassis=40",
+                                "virtio-net-pci,bus=rpx,netdev=n1,disable-legacy=on")),
     # An IOMMU that caches entries that are not present: the guest has to tell it when one is.
     Machine("caching",
             ("-global", "intel-iommu.caching-mode=on", *_nets(1))

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Functions and drivers that come and go while a gate is closed."""
+
+import contextlib
+
+import pytest
+from lab import memory, pci
+
+from scenario import FIRST, IOVA, OLD, SECOND, gate_file, rgx, told
+from tree import IN, OUT, held_bus
+
+pytestmark = pytest.mark.machine("scenario")
+
+# Behind a PCIe-to-PCI bridge: one group, one requester ID for all DMA of both.
+ONE, TWO, ALIAS, BRIDGE = "07:01.0", "07:02.0", "07:00.0", "06:00.0"
+
+
+@contextlib.contextmanager
+def raw(vm, bdf, how="flr", kind="flr"):
+    """A reset by a caller that holds no lock and restores nothing, as long as the body."""
+    rgx(vm, "hold", bdf, kind)
+    job = vm.bg(f"rgx reset {bdf} {how}")
+    try:
+        rgx(vm, "waitreset", bdf)
+        yield job
+    finally:
+        rgx(vm, "unhold", bdf)
+        result = job.wait(check=False)
+    assert result.rc == 0, result.out
+
+
+def there(vm, bdf):
+    return vm.sh(f"test -e {pci.sysfs(bdf)}", check=False).rc == 0
+
+
+def remove(vm, bdf):
+    vm.sh(f"echo 1 > {pci.sysfs(bdf)}/remove")
+    assert not there(vm, bdf)
+
+
+def is_open(vm, bdf):
+    return (gate_file(vm, bdf, "state"), gate_file(vm, bdf, "depth")) == ("open", "0")
+
+
+def settled(vm, *bdfs):
+    """Wait until they are open again."""
+    paths = " ".join(f"{pci.sysfs(bdf)}/resetgate/state" for bdf in bdfs)
+    vm.sh(f"i=0; while grep -qvx open {paths}; do i=$((i+1)); [ $i -lt 100 ] || exit 1; "
+          "sleep .1; done")
+
+
+# -- a driver --------------------------------------------------------------------------
+
+
+@pytest.mark.once
+def test_driver_goes_and_comes_in_window(vm, gate, endpoint):
+    """A driver that is unbound and bound in a window changes nothing of it; the one that came in
+    it is told of its next reset like any other, after the gate has opened.
+
+    Deliberate breaks: rg_err_handlers_notify() does not interpose at BIND_DRIVER and
+    BOUND_DRIVER; rg_registry_rebound() opens a closed gate as it opens a parked one.
+    """
+    gate()
+    one = endpoint()
+    ours = one.rgx("errh")
+    assert "rgl_err_handler" not in ours
+    with told(vm, one) as story, one.storm(), raw(vm, FIRST):
+        vm.mark(IN)
+        for command in ("unbind", "bind"):
+            rgx(vm, command, FIRST)
+            assert not one.context.present and not one.ats_on, command
+            assert gate_file(vm, FIRST, "state") == "closed", command
+        assert "rgl_err_handler" not in one.rgx("errh"), "its own table is in force"
+        one.rounds(50)
+        vm.mark(OUT)
+    assert story[0].all.between(IN, OUT).dev_tlb(FIRST) == []
+    assert len(story[0].withheld()) > 20
+    assert one.context.present and one.ats_on and is_open(vm, FIRST)
+    one.rgx("busmaster", "on")
+    rgx(vm, "events clear")
+    one.rgx("reset", "function")
+    done = [word for word in rgx(vm, "events").split() if ":done:" in word]
+    assert len(done) == 1 and "ats=8000" in done[0], "closed when the driver was told"
+
+
+@pytest.mark.once
+def test_driver_waits_for_the_end(vm, gate, endpoint):
+    """Unbinding and binding by sysfs wait for a reset that holds the device's lock, and find
+    it open.
+
+    Deliberate break: rg_gate_restored() does not settle (it opens with the bracket only, after
+    the driver was told).
+    """
+    gate()
+    one = endpoint()
+    rgx(vm, "events clear")
+    with one.window():
+        job = vm.bg(f"rgx unbind {FIRST}")
+        vm.sh("sleep .3")
+        assert not job.done() and not one.context.present
+    job.wait()
+    assert one.context.present and one.ats_on and is_open(vm, FIRST)
+    seen = [word.split(":") for word in rgx(vm, "events").split()]
+    assert [words[1] for words in seen] == ["prepare", "done", "remove"]
+    assert seen[1][3] == "ats=8000"
+    with one.window():
+        job = vm.bg(f"rgx bind {FIRST}")
+        vm.sh("sleep .3")
+        assert not job.done() and not one.context.present
+    job.wait()
+    assert one.context.present and one.ats_on and is_open(vm, FIRST)
+
+
+# -- a function ------------------------------------------------------------------------
+
+
+@pytest.mark.once
+@pytest.mark.reload
+def test_removed_between_close_and_open(vm, gate, endpoint):
+    """I9, R12, R15: a function is removed in the middle of a window, whose reset goes on
+    without it: its entry stays blocked, nothing is sent, the module can be unloaded once the
+    reset has returned, and the function comes back open.
+
+    Deliberate breaks: rg_gate_bury() keeps the module reference; rg_registry_notify() does not
+    see REMOVED_DEVICE.
+    """
+    gate()
+    one = endpoint(SECOND)
+    with told(vm, one) as story, raw(vm, SECOND):
+        with one.storm():
+            one.rounds(30)
+        one.rgx("detach")
+        one.rgx("release")
+        remove(vm, SECOND)
+        assert not one.context.present
+        unload = vm.bg("rmmod resetgate")
+        vm.sh("sleep 1.5")
+        assert not unload.done(), "a reset is in its wrapper"
+    unload.wait()
+    assert story[0].all.after(story[0].flr).dev_tlb(SECOND) == []
+    one.close()
+    gate()
+    vm.sh("echo 1 > /sys/bus/pci/rescan")
+    assert is_open(vm, SECOND)
+    again = endpoint(SECOND)
+    with again.window():
+        assert not again.context.present and not again.ats_on
+    assert again.context.present and again.ats_on
+
+
+@pytest.fixture
+def group(vm):
+    """group(BDF, BDF): in the exerciser's hands through the first; both are found anew at the
+    end."""
+    claimed = []
+
+    def take(first, second):
+        claimed.append(first)
+        vm.sh("echo 0000:06:00.0 > /sys/bus/pci/devices/0000:06:00.0/driver/unbind", check=False)
+        vm.sh(f"rgx bind {first} , bind {second} , claim {first} , domain new d {first} , "
+              f"map d {IOVA:#x} 0x1000 {OLD} , attach {first} d")
+
+    yield take
+    if vm.alive:
+        vm.sh("rgx -k " + " , ".join([f"unhold {ONE}", f"unhold {TWO}"] + [
+            word for bdf in claimed for word in (f"detach {bdf}", f"release {bdf}")]
+            + ["domain free d"]), check=False)
+        for bdf in (ONE, TWO):
+            vm.sh(f"echo 1 > {pci.sysfs(bdf)}/remove", check=False)
+        vm.sh(f"echo 1 > {pci.sysfs(BRIDGE)}/rescan")
+
+
+def entry(vm, bdf):
+    return memory.context_entry(vm, bdf)
+
+
+# In scalable mode the driver makes no entry for an alias.
+@pytest.mark.modes("legacy")
+@pytest.mark.parametrize("kind", ("pm", "bus"))
+def test_added_to_the_group_in_window(vm, gate, group, kind):
+    """R9: a function that is found in the window of its sibling is alive: it has an entry of its
+    own, the requester ID that both share opens for it, and it takes a driver, while its sibling
+    stays blocked.
+
+    Deliberate break: rg_registry_notify() does not see ADD_DEVICE (the alias stays blocked
+    until a driver is bound).
+    """
+    gate("scope=all")
+    group(ONE, TWO)
+    before = entry(vm, ALIAS)
+    assert before.present
+    remove(vm, TWO)
+    vm.sh(f"echo {kind} > {pci.sysfs(ONE)}/reset_method")
+    with raw(vm, ONE, "__locked", kind):
+        assert not entry(vm, ALIAS).present and not entry(vm, ONE).present
+        vm.sh(f"echo 1 > {pci.sysfs(BRIDGE)}/rescan")
+        assert there(vm, TWO) and is_open(vm, TWO)
+        assert entry(vm, TWO).present and entry(vm, ALIAS).present
+        assert entry(vm, ALIAS).pointer == before.pointer, "the group's domain"
+        assert not entry(vm, ONE).present and gate_file(vm, ONE, "state") == "closed"
+        rgx(vm, "bind", TWO)
+        assert not entry(vm, ONE).present
+    settled(vm, ONE)
+    assert all(entry(vm, bdf).present for bdf in (ONE, TWO, ALIAS))
+    assert is_open(vm, ONE) and is_open(vm, TWO)
+
+
+@pytest.mark.modes("legacy")
+def test_sibling_removed_in_window(vm, gate, group):
+    """R12: one of two functions in reset is removed; the other one's group still takes an
+    attach in the window, and its requester ID opens with it.
+
+    Deliberate break: rg_rids_part() leaves the count of closed sharers as it is.
+    """
+    gate("scope=all")
+    group(TWO, ONE)
+    before = entry(vm, ALIAS)
+    with held_bus(vm, TWO, lambda: vm.bg(f"rgx reset {BRIDGE} secondary")):
+        assert not any(entry(vm, bdf).present for bdf in (ONE, TWO, ALIAS))
+        remove(vm, ONE)
+        assert not any(entry(vm, bdf).present for bdf in (ONE, TWO, ALIAS))
+        rgx(vm, "detach", TWO)
+        rgx(vm, "attach", TWO, "d")
+        assert not entry(vm, ALIAS).present
+    settled(vm, TWO)
+    assert is_open(vm, TWO)
+    assert entry(vm, TWO).present and entry(vm, ALIAS).present
+    assert entry(vm, ALIAS).pointer == before.pointer
+    assert not entry(vm, ONE).present

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Steps of a reset that come without the others, twice, or change what was decided."""
+
+import pytest
+from lab import pci
+
+from scenario import (EDU, FIRST, dmesg_since, errno, gate_file, note, rgx, status, told, windows)
+from tree import IN, OUT
+
+pytestmark = [pytest.mark.machine("scenario"), pytest.mark.once]
+
+
+def shape(vm, one):
+    """What must be as it was."""
+    return (one.context.words, one.ats_on, vm.sh(f"cat {pci.sysfs(one.bdf)}/resetgate/*").out,
+            {key: value for key, value in status(vm).items() if key != "functions"})
+
+
+def told_driver(vm):
+    """What the exerciser's driver was told since the last `events clear`."""
+    return [word.split(":")[1] for word in rgx(vm, "events").split() if ":" in word]
+
+
+def test_end_without_beginning(vm, gate, endpoint):
+    """reset_done, slot_reset and resume of a function that is in no reset: its driver gets them,
+    and nothing else happens; in somebody else's window they do not end it.
+
+    Deliberate break: rg_gate_settle() does not look at the depth.
+    """
+    gate()
+    one = endpoint()
+    rgx(vm, "events clear")
+    before = shape(vm, one)
+    ends = ("done", "slot_reset", "resume")
+    for end in ends:
+        assert one.errno("tell", end) == 0, end
+        assert shape(vm, one) == before, end
+    assert told_driver(vm) == list(ends)
+    with told(vm, one) as story, one.storm():
+        # A raw reset: nobody holds the device's lock.
+        with one.window(f"rgx reset {FIRST} flr", "flr"):
+            vm.mark(IN)
+            for end in ends:
+                assert one.errno("tell", end) == 0, end
+                assert not one.context.present and not one.ats_on, end
+            one.rounds(50)
+            vm.mark(OUT)
+    assert story[0].all.between(IN, OUT).dev_tlb(FIRST) == []
+    assert one.context.present and one.ats_on and gate_file(vm, FIRST, "depth") == "0"
+    one.rgx("busmaster", "on")
+    one.rgx("reset", "function")
+
+
+def test_beginning_twice(vm, gate, endpoint):
+    """A driver that is told twice to prepare and once that it is done: the next reset is like
+    any other.
+
+    Deliberate break: count the prepares in rg_gate_prepared().
+    """
+    gate()
+    one = endpoint()
+    rgx(vm, "events clear")
+    before = shape(vm, one)
+    for step in ("prepare", "prepare", "done"):
+        assert one.errno("tell", step) == 0
+    assert shape(vm, one) == before
+    assert told_driver(vm) == ["prepare", "prepare", "done"]
+    count = windows(vm, FIRST)
+    with one.window(f"rgx reset {FIRST} flr", "flr"):
+        assert not one.context.present
+    assert one.context.present and one.ats_on, "waits for an end that came long ago"
+    assert windows(vm, FIRST) == count + 1
+    one.rgx("busmaster", "on")
+
+
+def test_beginning_without_end(vm, gate, endpoint):
+    """A driver that is told to prepare and never that it is done: a reset by somebody who restores
+    nothing is kept closed for whoever has prepared it, for park_timeout_s and no longer, and one
+    line says so; nothing is left for the next one.
+
+    Deliberate break: rg_gate_watch() does not schedule.
+    """
+    gate("park_timeout_s=4")
+    one = endpoint()
+    marker = note(vm, "case: a beginning without an end")
+    assert one.errno("tell", "prepare") == 0
+    one.rgx("reset", "flr")
+    assert gate_file(vm, FIRST, "state") == "closed" and gate_file(vm, FIRST, "depth") == "0"
+    assert not one.context.present
+    vm.sh(f"i=0; until grep -qx open {pci.sysfs(FIRST)}/resetgate/state; do i=$((i+1)); "
+          "[ $i -lt 100 ] || exit 1; sleep .1; done")
+    lines = [line for line in dmesg_since(vm, marker) if "nobody did" in line]
+    assert len(lines) == 1 and FIRST in lines[0] and "park_timeout_s" in lines[0]
+    assert one.context.present and one.ats_on
+    one.rgx("reset", "flr")
+    assert one.context.present and one.ats_on and gate_file(vm, FIRST, "state") == "open"
+    one.rgx("busmaster", "on")
+
+
+def test_changed_in_window(vm, gate, endpoint):
+    """R14: whether a function takes part is decided when its gate closes: what is turned off in
+    the window counts from the next one on, and the window ends as it began.
+
+    Deliberate break: rg_gate_settle() asks rg_gate_takes_part() again.
+    """
+    gate()
+    one, edu = endpoint(), endpoint(EDU)
+    scope = "/sys/module/resetgate/parameters/scope"
+    mode = f"{pci.sysfs(FIRST)}/resetgate/mode"
+    changes = {
+        "mode": (f"echo off > {mode}", f"echo auto > {mode}"),
+        "untrusted": (f"rgx untrusted {FIRST} on", f"rgx untrusted {FIRST} off"),
+    }
+    try:
+        for name, (change, back) in changes.items():
+            with told(vm, one) as story, one.storm(), one.window():
+                vm.sh(change)
+                vm.mark(IN)
+                one.rounds(50)
+                vm.mark(OUT)
+                assert not one.context.present and not one.ats_on, name
+            assert story[0].all.between(IN, OUT).dev_tlb(FIRST) == [], name
+            assert one.context.present and gate_file(vm, FIRST, "state") == "open", name
+            vm.sh(back)
+            assert one.ats_on, name
+        vm.sh(f"echo all > {scope}")
+        with edu.window(kind="bus"):
+            vm.sh(f"echo ats > {scope}")
+            assert not edu.context.present
+        assert edu.context.present and gate_file(vm, EDU, "state") == "open"
+    finally:
+        vm.sh("; ".join(back for _, back in changes.values()) + f"; echo ats > {scope}")
+    edu.rgx("busmaster", "on")
+
+
+def test_words_to_state(vm, gate, endpoint):
+    """`open` written to the state of a function that is open, or in reset: refused, with a line or
+    an errno that says why, and nothing changes.
+
+    Deliberate break: rg_gate_reopen() opens whatever the phase.
+    """
+    gate()
+    one = endpoint()
+    before = shape(vm, one)
+    write = f"echo open > {pci.sysfs(FIRST)}/resetgate/state"
+    marker = note(vm, "case: open what is open")
+    result = vm.sh(write, check=False)
+    assert result.rc and "invalid argument" in result.out.lower()
+    lines = [line for line in dmesg_since(vm, marker) if "resetgate/state" in line]
+    assert len(lines) == 1 and FIRST in lines[0] and "open already" in lines[0]
+    assert shape(vm, one) == before
+    with one.window():
+        result = vm.sh(write, check=False)
+        assert result.rc and "busy" in result.out.lower()
+        assert not one.context.present and gate_file(vm, FIRST, "state") == "closed"
+    assert one.context.present and one.ats_on
