@@ -44,8 +44,8 @@ def alias(vm):
 
 
 def test_shared_requester_id(vm, gate, group):
-    """I2, R7: the alias stays open while a sibling lives, is blocked once the last sharer is in
-    reset, and opens with the first.
+    """I2, R7, R19: the alias stays open while a sibling lives, is blocked once the last sharer is
+    in reset, and opens with the first.
 
     Deliberate breaks: rg_gate_block() takes a shared requester ID with its first sharer; or
     forgets the aliases.
@@ -71,7 +71,7 @@ def is_open(vm, bdf):
 
 
 def test_in_the_order_of_their_beginning(vm, gate, group):
-    """Two windows that overlap without one being in the other: the one that began first ends
+    """R2: two windows that overlap without one being in the other: the one that began first ends
     first, and the other one's own entry stays blocked.
 
     Deliberate break: rg_rids_settle() opens all that is blocked.

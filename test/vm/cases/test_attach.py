@@ -100,7 +100,7 @@ def test_swaps_race_the_reset(vm, gate, endpoint):
 
 
 def test_free_in_window(vm, gate, endpoint):
-    """Free the old domain in the window, let its memory be reused: nobody touches it.
+    """R6: free the old domain in the window, let its memory be reused: nobody touches it.
 
     Deliberate break: unblock writes back the entry that was live at close, which points to
     the freed page table.

@@ -117,7 +117,7 @@ def test_driver_waits_for_the_end(vm, gate, endpoint):
 @pytest.mark.once
 @pytest.mark.reload
 def test_removed_between_close_and_open(vm, gate, endpoint):
-    """I9, R12, R15: a function is removed in the middle of a window, whose reset goes on
+    """I9, R5, R12, R15: a function is removed in the middle of a window, whose reset goes on
     without it: its entry stays blocked, nothing is sent, the module can be unloaded once the
     reset has returned, and the function comes back open.
 

@@ -79,8 +79,8 @@ def test_stuck_cpu(vm, kernel, gate, endpoint):
 
 @pytest.mark.once
 def test_parked(vm, gate, endpoint):
-    """I5, I9: a function that is silent after its reset stays blocked, says so, and opens by
-    hand or by a good reset; none of it touches its ATS while it is silent.
+    """I5, I9, R10, R13: a function that is silent after its reset stays blocked, says so, and opens
+    by hand or by a good reset; none of it touches its ATS while it is silent.
 
     Deliberate breaks: rg_gate_leave() takes every function as answering; writing `open` does
     not call rg_gate_reopen(), or parks a function that is silent anew.

@@ -41,7 +41,7 @@ def held(vm, one, command, method, kind):
 
 @pytest.mark.once
 def test_every_method(vm, gate, endpoint):
-    """flr, pm, bus through each function that drivers call: one window each, silent to its end.
+    """R4: flr, pm, bus through each function that drivers call: one window each, silent to its end.
 
     Deliberate breaks: leave pci_reset_function_locked (or another) out of rg_reset_hooks;
     close in pcie_flr only (pm and bus are then not gated).
@@ -95,7 +95,7 @@ def test_unbound(vm, gate, endpoint):
 
 @pytest.mark.once
 def test_nested(vm, gate, endpoint):
-    """A quirk over an FLR: the window ends when the quirk returns, 250 ms after the FLR.
+    """R4, R4b: a quirk over an FLR: the window ends when the quirk returns, 250 ms after the FLR.
 
     Deliberate break: no depth: open at every leave (then invalidations go out in the 250 ms).
     """
@@ -136,7 +136,7 @@ def test_overlapping(vm, gate, endpoint):
 
 @pytest.mark.once
 def test_probe_closes_nothing(vm, gate, endpoint):
-    """Writing reset_method probes methods; the function goes on working, also on 7.x, where
+    """R11: writing reset_method probes methods; the function goes on working, also on 7.x, where
     upstream itself blocks the function for a probe.
 
     Deliberate breaks: close in the method functions without a look at `probe`; on 7.x, do not

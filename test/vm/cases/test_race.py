@@ -38,7 +38,8 @@ def test_stock_race(vm, kernel, endpoint):
 
 
 def test_window_is_silent(vm, gate, endpoint):
-    """I1, I2: no device-TLB invalidation, ATS off, the entry not present, all the window long.
+    """I1, I2, R5, R17: no device-TLB invalidation, ATS off, the entry not present, all the
+    window long.
 
     Deliberate breaks: the valve's filter in src/iommu does not rewrite descriptors (then
     hundreds are sent); rg_gate_block() does not block (the entry stays present);

@@ -48,7 +48,7 @@ def test_stock_recovery(vm, endpoint):
 @pytest.mark.parametrize("error", (FATAL_ONE, FATAL_TREE), ids=("endpoint", "root-port"))
 @pytest.mark.once
 def test_fatal(vm, gate, endpoint, error):
-    """I1, I2, I6: a frozen channel closes every function below the port; each opens before its
+    """I1, I2, I6, R16: a frozen channel closes every function below the port; each opens before its
     driver's slot_reset, with ATS on.
 
     Deliberate breaks: no rg_scope_enter() in rg_recovery_begin(); slot_reset not interposed.
@@ -93,7 +93,7 @@ def test_can_recover(vm, gate, endpoint):
 
 @pytest.mark.once
 def test_recovery_fails(vm, gate, endpoint):
-    """A recovery that fails ends parked, with one line, and the driver's leaving opens it.
+    """R10: a recovery that fails ends parked, with one line, and the driver's leaving opens it.
 
     Deliberate break: rg_recovery_end() does not call rg_scope_fail().
     """
