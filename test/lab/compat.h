@@ -152,4 +152,103 @@ static inline void rgl_native_done(struct pci_dev *pdev)
 }
 #endif
 
+/* That a port passes PASIDs on: from 6.15 on their number is kept. */
+static inline void rgl_port_prefixes(struct pci_dev *port, bool on)
+{
+#ifdef PCI_EXP_DEVCAP2_EE_PREFIX_MAX
+	port->eetlp_prefix_max = on;
+#else
+	port->eetlp_prefix_path = on;
+#endif
+}
+
+/* A PASID's domain: what there is before 6.11 is for SVA, or without a handle. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+struct rgl_pasid_handle {
+	struct iommu_attach_handle h;
+};
+
+extern atomic_t rgl_faults_handled;
+
+static inline int rgl_pasid_attach(struct iommu_domain *d, struct device *dev,
+				   u32 pasid, struct rgl_pasid_handle *h)
+{
+	return iommu_attach_device_pasid(d, dev, pasid, &h->h);
+}
+
+static inline void rgl_pasid_detach(struct iommu_domain *d, struct device *dev,
+				    u32 pasid)
+{
+	iommu_detach_device_pasid(d, dev, pasid);
+}
+
+static inline int rgl_fault(struct iopf_group *group)
+{
+	iopf_group_response(group, IOMMU_PAGE_RESP_INVALID);
+	iopf_free_group(group);
+	atomic_inc(&rgl_faults_handled);
+	return 0;
+}
+
+static inline void rgl_domain_set_faults(struct iommu_domain *d)
+{
+	d->iopf_handler = rgl_fault;
+}
+#else
+struct rgl_pasid_handle {
+};
+
+static inline int rgl_pasid_attach(struct iommu_domain *d, struct device *dev,
+				   u32 pasid, struct rgl_pasid_handle *h)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void rgl_pasid_detach(struct iommu_domain *d, struct device *dev,
+				    u32 pasid)
+{
+}
+
+static inline void rgl_domain_set_faults(struct iommu_domain *d)
+{
+}
+#endif
+
+/* Page requests: a feature of the device until 6.15, then the domain's handler. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+int iommu_replace_device_pasid(struct iommu_domain *domain, struct device *dev,
+			       ioasid_t pasid, struct iommu_attach_handle *handle);
+
+static inline int rgl_pasid_swap(struct iommu_domain *d, struct device *dev,
+				 u32 pasid, struct rgl_pasid_handle *h)
+{
+	return iommu_replace_device_pasid(d, dev, pasid, &h->h);
+}
+
+static inline int rgl_faults_enable(struct device *dev)
+{
+	return 0;
+}
+
+static inline void rgl_faults_disable(struct device *dev)
+{
+}
+#else
+static inline int rgl_pasid_swap(struct iommu_domain *d, struct device *dev,
+				 u32 pasid, struct rgl_pasid_handle *h)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int rgl_faults_enable(struct device *dev)
+{
+	return iommu_dev_enable_feature(dev, IOMMU_DEV_FEAT_IOPF);
+}
+
+static inline void rgl_faults_disable(struct device *dev)
+{
+	iommu_dev_disable_feature(dev, IOMMU_DEV_FEAT_IOPF);
+}
+#endif
+
 #endif /* RGLAB_COMPAT_H */

@@ -44,6 +44,10 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "mute", 2, 2, rgl_cmd_mute, "BDF on|off|reset|dead|MS" },
 	{ "dpc", 2, 4, rgl_cmd_dpc, "BDF on|off|trigger [hold] [dead]|wait|release" },
 	{ "link", 2, 2, rgl_cmd_link, "BDF down|up" },
+	{ "caps", 2, 2, rgl_cmd_caps, "BDF on|off" },
+	{ "pasid", 2, 5, rgl_cmd_pasid,
+	  "BDF set PASID NAME [faults] | replace PASID NAME | remove PASID | clear" },
+	{ "pagereq", 1, 4, rgl_cmd_pagereq, "put BDF PASID REGISTERS | irq NUMBER | handled" },
 	{ "reset", 2, 2, rgl_cmd_reset,
 	  "BDF function|locked|try|__locked|flr|hot|secondary" },
 	{ "vote", 2, 2, rgl_cmd_vote,
@@ -274,6 +278,7 @@ static void __exit rgl_exit(void)
 	rgl_bench_exit();
 	rgl_disturb_exit();
 	destroy_workqueue(rgl_wq);
+	rgl_pasids_exit();
 	rgl_devs_exit();
 	rgl_doms_exit();
 	rgl_drv_exit();

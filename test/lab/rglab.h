@@ -110,6 +110,19 @@ long rgl_cmd_hold(struct rgl_req *rq);
 long rgl_cmd_unhold(struct rgl_req *rq);
 long rgl_cmd_waitreset(struct rgl_req *rq);
 long rgl_cmd_mute(struct rgl_req *rq);
+bool rgl_shim_has(struct rgl_req *rq);
+
+void rgl_caps_reset(const struct rgl_at *at);
+void rgl_caps_write(struct pci_bus *bus, unsigned int devfn, int where, int size,
+		    u32 val);
+u32 rgl_caps_read(struct pci_bus *bus, unsigned int devfn, int where, int size,
+		  u32 val);
+long rgl_cmd_caps(struct rgl_req *rq);
+
+extern atomic_t rgl_faults_handled;
+void rgl_pasids_exit(void);
+long rgl_cmd_pasid(struct rgl_req *rq);
+long rgl_cmd_pagereq(struct rgl_req *rq);
 
 extern const struct rgl_tap rgl_port_tap;
 void rgl_port_exit(void);

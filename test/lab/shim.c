@@ -133,6 +133,7 @@ static int rgl_ops_read(struct pci_bus *bus, unsigned int devfn, int where,
 	atomic_inc(&rgl_shim_users);
 	rb = rgl_bus(bus);
 	ret = rb->old->read(bus, devfn, where, size, val);
+	*val = rgl_caps_read(bus, devfn, where, size, *val);
 	/* Pairs with rgl_fn(): an entry that counts is complete. */
 	n = smp_load_acquire(&rgl_nr_fns);
 	for (i = 0; i < n; i++) {
@@ -238,8 +239,11 @@ static int rgl_ops_write(struct pci_bus *bus, unsigned int devfn, int where,
 	n = smp_load_acquire(&rgl_nr_fns);
 	started = rgl_ops_start(n, bus, devfn, where, size, val);
 	ret = rgl_bus(bus)->old->write(bus, devfn, where, size, val);
-	for_each_set_bit(i, &started, n)
+	rgl_caps_write(bus, devfn, where, size, val);
+	for_each_set_bit(i, &started, n) {
+		rgl_caps_reset(&rgl_fns[i].at);
 		WRITE_ONCE(rgl_fns[i].seen, rgl_fns[i].seen + 1);
+	}
 	for (i = 0; where == PCI_BRIDGE_CONTROL && i < n; i++)
 		if (rgl_is_at(&rgl_fns[i].port, bus, devfn))
 			rgl_end_sbr(&rgl_fns[i], val);
@@ -375,6 +379,12 @@ static struct rgl_fn *rgl_fn(struct rgl_req *rq)
 	fn = rgl_fn_get(rq, &at);
 	mutex_unlock(&rgl_shim_lock);
 	return fn;
+}
+
+/* Puts it in place for the function named by word 1. */
+bool rgl_shim_has(struct rgl_req *rq)
+{
+	return rgl_fn(rq);
 }
 
 long rgl_cmd_hold(struct rgl_req *rq)
