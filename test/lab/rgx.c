@@ -137,8 +137,8 @@ static int command(int argc, char **argv)
 	char line[400] = "";
 	int i;
 
-	if (argc == 2 && !strcmp(argv[0], "bind"))
-		return bind_driver(argv[1], "rglab");
+	if ((argc == 2 || argc == 3) && !strcmp(argv[0], "bind"))
+		return bind_driver(argv[1], argc == 3 ? argv[2] : "rglab");
 	if (argc == 2 && !strcmp(argv[0], "unbind"))
 		return bind_driver(argv[1], "none");
 	if (argc == 2 && !strcmp(argv[0], "rebind"))
