@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Fixtures of the scenario cases."""
 
+import types
+
 import pytest
 
 import scenario
+import vmm
 
 
 @pytest.fixture
@@ -19,3 +22,29 @@ def endpoint(vm):
     if vm.alive:
         for one in taken:
             one.close()
+
+
+@pytest.fixture
+def vfio(vm):
+    """vfio.function(bdf) binds one to vfio-pci, vfio.process(name) starts one that can hold it;
+    all are gone at the end."""
+    functions, processes = [], []
+
+    def function(bdf):
+        functions.append(vmm.Assigned(vm, bdf))
+        return functions[-1]
+
+    def process(name="vmm"):
+        processes.append(vmm.Process(vm, name))
+        return processes[-1]
+
+    yield types.SimpleNamespace(function=function, process=process)
+    if not vm.alive:
+        return
+    vm.sh(" ; ".join(["true"] + [f"rgx unhold {one.bdf}" for one in functions]), check=False)
+    for one in processes:
+        one.kill()
+    for one in processes:
+        one.wait_gone()
+    for one in functions:
+        one.close()

@@ -5,7 +5,8 @@ import pytest
 from lab import pci
 
 from scenario import dmesg_since, note, rgx
-from tree import ASIDE, DOWN, IN, ONE, OUT, ROOT, TWO, UP, anew, held_bus, settled, told_all
+from tree import (ASIDE, DOWN, IN, ONE, OUT, ROOT, TWO, UP, anew, held_bus, seen, settled,
+                  told_all)
 
 pytestmark = pytest.mark.machine("scenario")
 
@@ -18,10 +19,6 @@ WAYS = {
     "subordinate-tree": (f"echo 1 > {pci.sysfs(ROOT)}/reset_subordinate", ROOT, UP, True),
     "raw": (f"rgx reset {DOWN} secondary", DOWN, ONE, False),
 }
-
-
-def seen(one):
-    return one.context.present, one.ats_on
 
 
 def race(vm, ends, way):

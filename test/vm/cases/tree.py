@@ -14,6 +14,11 @@ ONE, TWO, ASIDE = "0a:00.0", "0b:00.0", "01:00.0"
 IN, OUT = 0x110, 0x111  # marks in a window that lasts
 
 
+def seen(one):
+    """(whether its entry is present, whether its ATS is on)"""
+    return one.context.present, one.ats_on
+
+
 @contextlib.contextmanager
 def held_bus(vm, below, start):
     """A bus reset that lasts as long as the body: its last write does not return.

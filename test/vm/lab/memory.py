@@ -117,3 +117,32 @@ def table_root(vm, bdf):
         return context.pointer, context.did
     entry = pasid_entry(vm, bdf)
     return (entry.pointer, entry.did) if entry and entry.present else None
+
+
+def _levels(context, entry):
+    """How many levels the tables of a function have, as its entries say."""
+    if entry is None:
+        return (context.words[1] & 7) + 2
+    if entry.translation == 1:
+        return 4 + (entry.words[2] >> 2 & 3)
+    return (entry.words[0] >> 2 & 7) + 2
+
+
+def page(vm, bdf, iova):
+    """Physical address of the page that this function's own DMA to `iova` reaches, or None."""
+    found = table_root(vm, bdf)
+    if found is None:
+        return None
+    context = context_entry(vm, bdf)
+    entry = pasid_entry(vm, bdf) if context.scalable else None
+    table = found[0]
+    for level in range(_levels(context, entry), 0, -1):
+        shift = 12 + 9 * (level - 1)
+        word, = quads(vm, table + (iova >> shift & 511) * 8, 1)
+        # Present, or readable and writable.
+        if not word & 3:
+            return None
+        table = word & _PAGE & (1 << 52) - 1
+        if level > 1 and word & 0x80:
+            return (table & -1 << shift) + (iova & (1 << shift) - 1 & _PAGE)
+    return table
