@@ -52,6 +52,8 @@ static void rgl_reset_prepare(struct pci_dev *pdev)
 static void rgl_reset_done(struct pci_dev *pdev)
 {
 	rgl_event(pdev, "done");
+	/* 6.1 forgets what it has restored: slot_reset would find nothing. */
+	pci_save_state(pdev);
 }
 
 /* What the driver says of an error, and of the reset that follows. */
@@ -156,6 +158,7 @@ static struct pci_driver rgl_driver = {
 	.id_table = rgl_ids,
 	.probe = rgl_probe,
 	.remove = rgl_remove,
+	.sriov_configure = pci_sriov_configure_simple,
 	.err_handler = &rgl_err_handler,
 	.driver_managed_dma = true,
 };

@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Resets, by each of the ways in which drivers ask for them. */
+#include <linux/slab.h>
+
 #include "rglab.h"
+
+#define RGL_BELOW	32
+
+/* What a raw reset concerns: the function, or a bridge and all below it. */
+struct rgl_below {
+	struct pci_dev *pdev[RGL_BELOW];
+	int nr;
+};
 
 static int rgl_reset_device_locked(struct pci_dev *pdev, int (*fn)(struct pci_dev *))
 {
@@ -12,44 +22,118 @@ static int rgl_reset_device_locked(struct pci_dev *pdev, int (*fn)(struct pci_de
 	return ret;
 }
 
+static int rgl_below_add(struct pci_dev *pdev, void *data)
+{
+	struct rgl_below *below = data;
+
+	if (below->nr == RGL_BELOW)
+		return -ENOSPC;
+	below->pdev[below->nr++] = pci_dev_get(pdev);
+	return 0;
+}
+
+/* In the kernel's own order: a bridge first, then what is below it. */
+static void rgl_below_save(struct rgl_below *below)
+{
+	int i;
+
+	for (i = 0; i < below->nr; i++)
+		pci_dev_lock(below->pdev[i]);
+	for (i = 0; i < below->nr; i++)
+		pci_save_state(below->pdev[i]);
+}
+
+static void rgl_below_restore(struct rgl_below *below)
+{
+	int i;
+
+	for (i = 0; i < below->nr; i++)
+		pci_restore_state(below->pdev[i]);
+	for (i = below->nr; i--;) {
+		/* Recovery from an error restores what was saved last. */
+		pci_save_state(below->pdev[i]);
+		pci_dev_unlock(below->pdev[i]);
+	}
+}
+
+/*
+ * As those do who call a bare reset: they save config space before and restore
+ * it afterwards, with the locks that keep others away.
+ */
+static int rgl_reset_restored(struct pci_dev *pdev, int (*fn)(struct pci_dev *))
+{
+	struct rgl_below *below = kzalloc(sizeof(*below), GFP_KERNEL);
+	int ret;
+
+	if (!below)
+		return -ENOMEM;
+	rgl_below_add(pdev, below);
+	if (pdev->subordinate)
+		pci_walk_bus(pdev->subordinate, rgl_below_add, below);
+	if (below->nr < RGL_BELOW) {
+		rgl_below_save(below);
+		ret = fn(pdev);
+		rgl_below_restore(below);
+	} else {
+		ret = -ENOSPC;
+	}
+	while (below->nr)
+		pci_dev_put(below->pdev[--below->nr]);
+	kfree(below);
+	return ret;
+}
+
+static int rgl_reset_locked(struct pci_dev *pdev)
+{
+	return rgl_reset_device_locked(pdev, pci_reset_function_locked);
+}
+
+static int rgl_reset_bare(struct pci_dev *pdev)
+{
+	return rgl_reset_device_locked(pdev, __pci_reset_function_locked);
+}
+
+static const struct {
+	int (*plain)(struct pci_dev *pdev);
+	int (*bare)(struct pci_dev *pdev);	/* restores nothing itself */
+} rgl_resets[] = {
+	{ pci_reset_function },
+	{ rgl_reset_locked },
+	{ pci_try_reset_function },
+	{ rgl_reset_bare, __pci_reset_function_locked },
+	{ pcie_flr, pcie_flr },
+	{ pci_reset_bus },
+	{ pci_bridge_secondary_bus_reset, pci_bridge_secondary_bus_reset },
+};
+
+/* reset BDF HOW [restore] */
 long rgl_cmd_reset(struct rgl_req *rq)
 {
 	static const char *const words[] = {
 		"function", "locked", "try", "__locked", "flr", "hot", "secondary",
 		NULL
 	};
+	static const char *const then[] = { "restore", NULL };
 	int w = rgl_word(rq, 2, words);
 	struct pci_dev *pdev;
-	long ret = -EINVAL;
+	long ret;
 
 	if (w < 0)
 		return w;
+	if (rq->argc == 4) {
+		ret = rgl_word(rq, 3, then);
+		if (ret < 0)
+			return ret;
+		if (!rgl_resets[w].bare)
+			return rgl_usage(rq, "%s restores by itself", rq->argv[2]);
+	}
 	pdev = rgl_pdev(rq, 1);
 	if (!pdev)
 		return -EINVAL;
-	switch (w) {
-	case 0:
-		ret = pci_reset_function(pdev);
-		break;
-	case 1:
-		ret = rgl_reset_device_locked(pdev, pci_reset_function_locked);
-		break;
-	case 2:
-		ret = pci_try_reset_function(pdev);
-		break;
-	case 3:
-		ret = rgl_reset_device_locked(pdev, __pci_reset_function_locked);
-		break;
-	case 4:
-		ret = pcie_flr(pdev);
-		break;
-	case 5:
-		ret = pci_reset_bus(pdev);
-		break;
-	case 6:
-		ret = pci_bridge_secondary_bus_reset(pdev);
-		break;
-	}
+	if (rq->argc == 4)
+		ret = rgl_reset_restored(pdev, rgl_resets[w].bare);
+	else
+		ret = rgl_resets[w].plain(pdev);
 	pci_dev_put(pdev);
 	return ret;
 }
