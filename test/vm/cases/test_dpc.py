@@ -158,9 +158,10 @@ def test_containment_fails(vm, gate, contain, endpoint):
         vm.mark(IN)
         assert not one.context.present
         assert gate_file(vm, FIRST, "reason") == "recovery_failed"
+        assert vm.sh(f"echo open > {pci.sysfs(FIRST)}/resetgate/state", check=False).rc
+        assert gate_file(vm, FIRST, "reason") == "recovery_failed"
         lines = [line for line in dmesg_since(vm, marker) if "parked" in line]
         assert len(lines) == 1 and FIRST in lines[0], lines
-        assert vm.sh(f"echo open > {pci.sysfs(FIRST)}/resetgate/state", check=False).rc
         with one.storm():
             one.rounds(30)
         assert not one.context.present
