@@ -64,12 +64,12 @@ static int rg_main_arm(void)
 	rc = rg_valves_init();
 	if (rc)
 		return rc;
-	rc = rg_backends_init();
-	if (rc)
-		goto out_valves;
 	rc = rg_endpoint_install();
 	if (rc)
-		goto out_backends;
+		goto out_valves;
+	rc = rg_backends_init();
+	if (rc)
+		goto out_endpoint;
 	rc = rg_registry_init();
 	if (rc)
 		goto out_endpoint;
@@ -84,7 +84,6 @@ out_registry:
 	rg_registry_exit();
 out_endpoint:
 	rg_endpoint_remove();
-out_backends:
 	rg_backends_exit();
 out_valves:
 	rg_valves_exit();

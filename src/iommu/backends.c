@@ -21,7 +21,7 @@ static int rg_backends_start(const struct rg_backend *be)
 		rg_set_turn_off(be->set);
 		return rc;
 	}
-	rc = rg_patch_install(be->set, be->hooks, be->nr_hooks);
+	rc = rg_patch_join(be->set, RG_SET_ENDPOINT, be->hooks, be->nr_hooks);
 	if (rc)
 		be->exit();
 	return rc;
@@ -30,7 +30,9 @@ static int rg_backends_start(const struct rg_backend *be)
 /**
  * rg_backends_init - put every back end in force that this machine can use
  *
- * Context: Process context, at load.
+ * Their redirects go with those of the endpoint valve: rg_endpoint_remove().
+ *
+ * Context: Process context, at load; that valve is in force.
  * Return: 0 if there is at least one, else the last one's error.
  */
 int rg_backends_init(void)
@@ -53,7 +55,7 @@ int rg_backends_init(void)
 /**
  * rg_backends_exit - take every back end out of force
  *
- * Context: Process context, at unload; no gate is closed.
+ * Context: Process context, at unload, after rg_endpoint_remove(); no gate is closed.
  */
 void rg_backends_exit(void)
 {
@@ -62,7 +64,6 @@ void rg_backends_exit(void)
 	for (i = 0; i < ARRAY_SIZE(rg_backends); i++) {
 		if (!rg_backends_up[i])
 			continue;
-		rg_patch_remove(rg_backends[i]->set);
 		rg_valve_shut_down(rg_backends[i]->valve);
 		rg_backends[i]->exit();
 		rg_backends_up[i] = false;
