@@ -7,7 +7,7 @@ KVER ?= $(shell uname -r)
 KDIR ?= /lib/modules/$(KVER)/build
 SRCDIR := /usr/src/$(NAME)-$(VERSION)
 
-.PHONY: all check check-red demo bench install uninstall clean help
+.PHONY: all check check-red soak demo bench install uninstall clean help
 
 all: ## build resetgate.ko for the kernel KVER= (default: the running one) or KDIR=
 	@test -d "$(KDIR)" || { echo "$(NAME): no kernel headers in $(KDIR): install linux-headers-$(KVER), or give KVER= or KDIR=" >&2; exit 1; }
@@ -18,6 +18,9 @@ check: ## set up all that is needed and run the tests (root; most of an hour on 
 
 check-red: ## break the module on purpose, one way at a time, and see the tests fail (root)
 	test/vm/run red $(ARGS)
+
+soak: ## random resets and workloads for long: ARGS="--seconds 300 --seed 1 --kernels trixie" (root)
+	test/vm/run soak $(ARGS)
 
 demo: ## the race without and with the module, side by side, on a stock kernel in QEMU (root)
 	test/vm/run demo $(ARGS)

@@ -5,7 +5,7 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import bench, build, demo, host, kernels, machines, red, roots, vm
+from . import bench, build, demo, host, kernels, machines, red, roots, soak, vm
 from .host import LabError
 
 
@@ -101,6 +101,9 @@ def _parser():
     sub = commands.add_parser("red", help="break the module on purpose, see the cases go red")
     red.arguments(sub)
     sub.set_defaults(call=red.main)
+    sub = commands.add_parser("soak", help="random resets for long, then workloads for long")
+    soak.arguments(sub)
+    sub.set_defaults(call=soak.main)
     return parser
 
 

@@ -285,6 +285,11 @@ class VM:
             raise CommandFailed(f"`{command}` gave {result.rc}:\n{result.out}")
         return result
 
+    def begin(self, command, timeout=30):
+        """Send a shell command; what is returned waits for its Result."""
+        sequence = self._request(command)
+        return lambda: self._answer(sequence, timeout, command.splitlines()[0])
+
     def bg(self, command):
         """Start a shell command and return at once."""
         self._background += 1
