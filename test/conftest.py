@@ -18,6 +18,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("lab")
     group.addoption("--kernels", default=",".join(kernels.KEYS), help="comma-separated suite keys")
     group.addoption("--modes", default="", help="comma-separated IOMMU modes")
+    group.addoption("--rounds", type=int, default=10, help="resets of each kind under I/O")
 
 
 def pytest_configure(config):

@@ -86,6 +86,10 @@ MACHINES = {machine.name: machine for machine in (
                                 "pxb-pcie,id=px,bus=pcie.0,bus_nr=64,bypass_iommu=on",
                                 "pcie-root-port,id=rpx,bus=px,addr=0,slot=40,chassis=40",
                                 "virtio-net-pci,bus=rpx,netdev=n1,disable-legacy=on")),
+    # A driver that recovers from errors. Beside the VFs above, QEMU dies of its own VFs.
+    Machine("igb",
+            _nets(2) + _devices(2, "igb,bus=rp0,netdev=n0",
+                                f"virtio-net-pci,bus=rp1,netdev=n1,{_VIO}")),
     # An IOMMU that caches entries that are not present: the guest has to tell it when one is.
     Machine("caching",
             ("-global", "intel-iommu.caching-mode=on", *_nets(1))
@@ -112,7 +116,7 @@ def base_args(mode, smp, icount):
             "-cpu", "max", "-m", "1500", "-nodefaults", "-display", "none", "-no-reboot",
             "-global", _GLOBAL]
     # No firmware of theirs: it would ask the network for something to boot.
-    for nic in ("virtio-net-pci", "i82559a"):
+    for nic in ("virtio-net-pci", "i82559a", "igb"):
         args += ["-global", f"{nic}.romfile="]
     properties = MODES[mode][0]
     if properties is not None:
