@@ -13,6 +13,7 @@ pytestmark = pytest.mark.machine("scenario")
 
 # Behind a PCIe-to-PCI bridge: one group, one requester ID for all DMA of both.
 ONE, TWO, ALIAS, BRIDGE = "07:01.0", "07:02.0", "07:00.0", "06:00.0"
+PF, VFS = "0c:00.0", ("0c:00.1", "0c:00.2")
 
 
 @contextlib.contextmanager
@@ -227,3 +228,80 @@ def test_sibling_removed_in_window(vm, gate, group):
     assert entry(vm, TWO).present and entry(vm, ALIAS).present
     assert entry(vm, ALIAS).pointer == before.pointer
     assert not entry(vm, ONE).present
+
+
+# -- VFs -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def vfs(vm):
+    """Two VFs of a PF that a driver without any interest in them has."""
+    path, probe = pci.sysfs(PF), "/sys/bus/pci/drivers_probe"
+    vm.sh("modprobe pci_pf_stub; "
+          f"rgx unbind {PF} && echo pci-pf-stub > {path}/driver_override && "
+          f"echo 0000:{PF} > {probe} && [ -e {path}/driver ] && "
+          f"echo 0 > {path}/sriov_drivers_autoprobe && echo 2 > {path}/sriov_numvfs")
+    yield VFS
+    if vm.alive:
+        vm.sh(f"echo 0 > {path}/sriov_numvfs; echo 1 > {path}/sriov_drivers_autoprobe; "
+              f"rgx rebind {PF}; rmmod pci_pf_stub", check=False)
+
+
+@pytest.mark.once
+@pytest.mark.reload
+def test_vfs_removed_in_window(vm, gate, vfs, endpoint):
+    """I9: a PF's driver takes its VFs away while the PF is in reset, which has closed them; the
+    reset ends, the PF opens, the module can be unloaded, and VFs that come later are open.
+
+    Deliberate breaks: rg_gate_bury() keeps the module reference (rmmod is busy);
+    rg_scope_collect() gives states without a reference.
+    """
+    gate()
+    ends = [endpoint(bdf) for bdf in vfs]
+    with raw(vm, PF):
+        for one in ends:
+            assert gate_file(vm, one.bdf, "reason") == "pf_reset"
+            assert not one.context.present
+            one.rgx("detach")
+            one.rgx("release")
+        vm.sh(f"echo 0 > {pci.sysfs(PF)}/sriov_numvfs")
+        assert not there(vm, VFS[0]) and not there(vm, VFS[1])
+        assert gate_file(vm, PF, "state") == "closed"
+        for one in ends:
+            assert not one.context.present
+    settled(vm, PF)
+    assert entry(vm, PF).present
+    for one in ends:
+        one.close()
+    # What the PF has lost by a reset that nobody restored, and then VFs anew.
+    vm.sh(f"rgx busmaster {PF} on , reset {PF} function; "
+          f"echo 2 > {pci.sysfs(PF)}/sriov_numvfs")
+    assert all(is_open(vm, bdf) for bdf in VFS)
+    again = endpoint(VFS[0])
+    with raw(vm, PF, "function"):
+        assert not again.context.present and not again.ats_on
+    settled(vm, VFS[0])
+    assert again.context.present and again.ats_on
+    vm.sh("rmmod resetgate")
+
+
+@pytest.mark.once
+def test_vfs_wait_for_the_end(vm, gate, vfs, endpoint):
+    """The administrator takes the VFs away while the PF is in a reset that holds its lock: they
+    go after its end, and no sooner.
+
+    Deliberate break: rg_gate_settle() forgets to leave the PF's VFs (they stay closed).
+    """
+    gate()
+    ends = [endpoint(bdf) for bdf in vfs]
+    for one in ends:
+        one.rgx("detach")
+        one.rgx("release")
+    with raw(vm, PF, "function"):
+        job = vm.bg(f"echo 0 > {pci.sysfs(PF)}/sriov_numvfs")
+        vm.sh("sleep .3")
+        assert not job.done() and there(vm, VFS[0])
+        assert gate_file(vm, VFS[0], "state") == "closed"
+    job.wait()
+    assert not there(vm, VFS[0]) and not there(vm, VFS[1])
+    assert is_open(vm, PF)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Steps of a reset that come without the others, twice, or change what was decided."""
 
+import errno as codes
+
 import pytest
 from lab import pci
 
@@ -95,6 +97,80 @@ def test_beginning_without_end(vm, gate, endpoint):
     one.rgx("reset", "flr")
     assert one.context.present and one.ats_on and gate_file(vm, FIRST, "state") == "open"
     one.rgx("busmaster", "on")
+
+
+@pytest.mark.kernels("trixie-backports")
+def test_native_twice(vm, gate, endpoint):
+    """The kernel's own gate, asked for twice and let go of twice: nothing is blocked, an attach
+    between is not refused, and afterwards it is the kernel's again.
+
+    Deliberate break: rg_divert_native_prepare() does not count (the kernel then warns of a done
+    without a prepare).
+    """
+    gate()
+    one = endpoint()
+    before, count = one.root, windows(vm, FIRST)
+    with told(vm, one) as story, one.storm():
+        for _ in range(2):
+            assert one.errno("tell", "native_prepare") == 0
+        assert one.root == before and one.ats_on
+        vm.mark(IN)
+        one.rounds(50)
+        vm.mark(OUT)
+        assert one.errno("tell", "native_done") == 0
+        assert one.errno("detach") == 0 and one.errno("attach", one.a) == 0
+        assert one.errno("tell", "native_done") == 0
+    assert len(story[0].all.between(IN, OUT).dev_tlb(FIRST)) > 20
+    out = story[0].all.mark(OUT)
+    assert [event for event in story[0].blocks() if event.index < out.index] == []
+    assert one.root and one.ats_on and windows(vm, FIRST) == count
+
+
+@pytest.mark.kernels("trixie-backports")
+@pytest.mark.reload
+def test_native_end_missing(vm, gate, endpoint):
+    """One that was asked for and not yet let go of: unloading waits for its end, or the kernel
+    would get an end without a beginning.
+
+    Deliberate break: rg_native_remove() does not wait.
+    """
+    gate()
+    one = endpoint()
+    assert one.errno("tell", "native_prepare") == 0
+    job = vm.bg("rmmod resetgate")
+    vm.sh("sleep 2")
+    assert not job.done()
+    assert one.errno("tell", "native_done") == 0
+    job.wait()
+    # The kernel's own is in charge again, and in balance.
+    assert one.errno("tell", "native_prepare") == 0
+    assert one.errno("detach") == 0
+    assert one.errno("attach", one.a) == -codes.EBUSY
+    assert one.errno("tell", "native_done") == 0
+    assert one.errno("attach", one.a) == 0
+    assert one.context.present and one.ats_on
+
+
+@pytest.mark.kernels("trixie-backports")
+@pytest.mark.fresh
+def test_native_end_without_beginning(vm, gate, endpoint):
+    """An end that no beginning of ours belongs to is the kernel's: it warns, as without the
+    module, and nothing changes.
+
+    Deliberate break: rg_divert_native_done() redirects every done.
+    """
+    vm.sh("echo 0 > /proc/sys/kernel/panic_on_warn")
+    vm.allowed_splats += [r"WARNING: .*pci_dev_reset_iommu_done", r"Call Trace:"]
+    gate()
+    one = endpoint()
+    before = shape(vm, one)
+    marker = note(vm, "case: a done without a prepare")
+    assert one.errno("tell", "native_done") == 0
+    assert "pci_dev_reset_iommu_done" in "\n".join(dmesg_since(vm, marker))
+    assert shape(vm, one) == before
+    with one.window():
+        assert not one.context.present and not one.ats_on
+    assert one.context.present and one.ats_on
 
 
 def test_changed_in_window(vm, gate, endpoint):
