@@ -126,7 +126,7 @@ def test_stock_pasid(vm, kernel, one):
     assert [event for event in changed.drain.dev_tlb(FIRST) if event.pasid == GOES]
 
 
-@pytest.mark.kernels("trixie", "trixie-backports")
+@pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")
 @pytest.mark.parametrize("way", WAYS)
 def test_pasid_in_window(vm, kernel, gate, one, way):
     """I1 to I4 with PASIDs: set, replace and remove succeed, no ATC invalidation with a PASID
@@ -155,7 +155,7 @@ def test_pasid_in_window(vm, kernel, gate, one, way):
     assert passed == {STAYS}, "after the window they go out again, for the PASID that has P"
 
 
-@pytest.mark.kernels("trixie", "trixie-backports")
+@pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")
 def test_page_request(vm, gate, one):
     """A page request is in the IOMMU's queue when the window begins, and its PASID is removed
     in the window: the drain waits for the driver's own thread, and not for the function.
@@ -256,7 +256,6 @@ PATHS = {
 }
 
 
-@pytest.mark.kernels("trixie-backports")
 def test_controls_before_ats(vm, kernel, gate, one):
     """I6: on every path by which a gate opens PASID and PRI control are written before ATS, and
     never while it is on; a reset clears all three, and the driver believes in them.
@@ -279,7 +278,7 @@ def test_controls_before_ats(vm, kernel, gate, one):
         one.rgx("busmaster", "on")
 
 
-@pytest.mark.kernels("trixie")
+@pytest.mark.kernels("bookworm", "trixie", "trixie-rt")
 def test_controls_in_window(vm, kernel, gate, one):
     """I3: what an attach writes to PASID and PRI control is withheld, and done at the end: on
     6.1 attach and detach write all three, on 6.12 PRI is on while somebody takes page requests.
