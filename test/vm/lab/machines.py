@@ -17,11 +17,15 @@ _VIO = "ats=on,iommu_platform=on,disable-legacy=on"
 
 @dataclass(frozen=True)
 class Machine:
-    """Devices behind root ports; `disks` are empty files that back drives, by name."""
+    """Devices behind root ports; `disks` are empty files that back drives, by name.
+
+    With `selftests` the guest gets upstream's own of VFIO: see upstream.py.
+    """
 
     name: str
     args: tuple
     disks: tuple = ()
+    selftests: bool = False
 
 
 def _port(number):
@@ -94,6 +98,11 @@ MACHINES = {machine.name: machine for machine in (
     Machine("caching",
             ("-global", "intel-iommu.caching-mode=on", *_nets(1))
             + _devices(1, f"virtio-net-pci,bus=rp0,netdev=n0,{_VIO}")),
+    # For upstream's selftests: a function that they have a driver for, one with ATS.
+    Machine("vfio",
+            _nets(2) + _devices(2, "igb,bus=rp0,netdev=n0",
+                                f"virtio-net-pci,bus=rp1,netdev=n1,{_VIO}"),
+            selftests=True),
 )}
 
 # What QEMU writes down: everything the IOMMU is asked, and what reaches configuration space.

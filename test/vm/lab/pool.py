@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from . import build, roots
+from . import build, machines, roots, upstream
 from .host import LabError
 from .vm import VM, LostVM
 
@@ -49,7 +49,10 @@ class Pool:
     @staticmethod
     def _start(key, kernel):
         roots.ensure(roots.QEMU)
-        vm = VM(kernel, key.mode, key.machine, files=build.guest_files(kernel),
+        files = build.guest_files(kernel)
+        if machines.MACHINES[key.machine].selftests:
+            files += upstream.guest_files(kernel)
+        vm = VM(kernel, key.mode, key.machine, files=files,
                 unpacked=(key.mode, key.machine) != AS_SHIPPED, **dict(key.boot))
         return vm.start()
 
