@@ -132,6 +132,17 @@ static int uevents(int number, const char *shell)
 	return !!ret;
 }
 
+/* Leaves a mark in QEMU's trace: a write to a register of the host bridge. */
+static int mark(int offset, unsigned int number)
+{
+	int fd = open("/sys/bus/pci/devices/0000:00:00.0/config", O_WRONLY);
+
+	if (fd < 0 || pwrite(fd, &number, sizeof(number), offset) < 0)
+		return fail("mark");
+	close(fd);
+	return 0;
+}
+
 static int command(int argc, char **argv)
 {
 	char line[400] = "";
@@ -143,6 +154,8 @@ static int command(int argc, char **argv)
 		return bind_driver(argv[1], "none");
 	if (argc == 2 && !strcmp(argv[0], "rebind"))
 		return bind_driver(argv[1], "");
+	if (argc == 3 && !strcmp(argv[0], "mark"))
+		return mark(atoi(argv[1]), strtoul(argv[2], NULL, 0));
 	if (argc == 3 && !strcmp(argv[0], "uevents"))
 		return uevents(atoi(argv[1]), argv[2]);
 	for (i = 0; i < argc; i++) {

@@ -22,7 +22,7 @@ def _boot(args):
     """Boot one kernel, run commands, print what they say and where the logs are."""
     kernel, = setup([args.kernel])
     quick = build.variant(kernel, "tree") if args.quick else None
-    files = [] if args.stock else build.guest_files(kernel, quick)
+    files = build.agent(kernel) if args.stock else build.guest_files(kernel, quick)
     files += [(f"lab/{path.rsplit('/', 1)[-1]}", path) for path in args.file]
     guest = vm.VM(kernel, args.mode, args.machine, cmdline=args.cmdline, icount=args.icount,
                   files=files, name="boot")

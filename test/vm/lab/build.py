@@ -222,3 +222,8 @@ def guest_files(kernel, module_path=None):
     if path:
         files.append(("lab/resetgate.ko", path))
     return files
+
+
+def agent(kernel):
+    """What even a guest without anything else of ours needs to be spoken with."""
+    return [("lab/rgxagent", lab(kernel)["rgxagent"])]

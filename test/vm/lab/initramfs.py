@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Small initramfs per kernel: busybox, the agent, a few of that kernel's own modules.
+"""Small initramfs per kernel: busybox, a few of that kernel's own modules.
 
 A base archive per kernel is cached; what a run adds is a second archive behind it (the
 kernel unpacks concatenated archives in order). Nothing is compressed: unpacking costs more
@@ -16,7 +16,7 @@ from pathlib import Path
 from . import roots
 from .host import LAB, LabError, in_root, lock, remove_tree, run
 
-AGENT = Path(__file__).with_name("init.sh")
+INIT = Path(__file__).with_name("init.sh")
 # Everything the cases load; names that a kernel lacks or has built in are skipped.
 MODULES = (
     "virtio_pci", "virtio_net", "virtio_blk", "nvme", "igb", "vfio_pci", "vfio_iommu_type1",
@@ -125,7 +125,7 @@ def _base_bytes(kernel, tree):
     busybox = roots.BUILD.path / "usr/bin/busybox"
     cpio.file("bin/busybox", busybox.read_bytes())
     cpio.link("bin/sh", "busybox")
-    cpio.file("init", AGENT.read_bytes())
+    cpio.file("init", INIT.read_bytes())
     for path in sorted(tree.rglob("*")):
         if path.is_file():
             cpio.file(f"lib/modules/{kernel.release}/{path.relative_to(tree)}",
@@ -135,7 +135,7 @@ def _base_bytes(kernel, tree):
 
 def base(kernel):
     """The cached base archive of a kernel."""
-    seed = hashlib.sha256(AGENT.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
+    seed = hashlib.sha256(INIT.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
     path = LAB / "initramfs" / f"{kernel.name}-{seed}.cpio"
     with lock("initramfs"):
         if not path.exists():
