@@ -234,7 +234,9 @@ def by_unmuting(vm, one):
     vm.sh(f"echo open > {pci.sysfs(FIRST)}/resetgate/state; echo park > {parameter}")
 
 
-def by_recovery(vm, _):
+def by_recovery(vm, one):
+    # What was saved of it while it was silent is all ones, and slot_reset would restore that.
+    one.rgx("reset", "function")
     Recovery(vm, "rp0 DLP", FIRST, ("resume", "gone")).wait()
 
 
