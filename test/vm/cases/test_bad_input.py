@@ -136,6 +136,7 @@ MUTANTS = [
 
 
 @pytest.mark.once
+@pytest.mark.kernels("bookworm", "trixie-backports")
 def test_other_kernels(vm, gate, endpoint):
     """A kernel whose BTF differs: the set that needs it is off whole, or the load is refused;
     one line names the target, what was expected and what was found.
@@ -196,7 +197,7 @@ OUTSIDE, PORT = "41:00.0", "40:00.0"
 
 @pytest.mark.machine("bypass")
 @pytest.mark.modes("legacy")
-@pytest.mark.kernels("trixie", "trixie-backports")
+@pytest.mark.kernels("bookworm", "trixie-backports")
 def test_no_back_end(vm, gate, endpoint):
     """A function with no IOMMU of ours before it: it has no resetgate/, and is reset as without the
     module, by each method and with its bus; nothing is said and nobody else is closed for it.
@@ -223,6 +224,7 @@ def test_no_back_end(vm, gate, endpoint):
 
 
 @pytest.mark.modes("noiommu")
+@pytest.mark.kernels("bookworm", "trixie-backports")
 def test_no_iommu(vm, gate):
     """A machine without VT-d: refused with one line."""
     refused(vm, "", "no IOMMU", "expected Intel VT-d")
