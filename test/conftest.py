@@ -19,6 +19,7 @@ def pytest_addoption(parser):
     group.addoption("--kernels", default=",".join(kernels.KEYS), help="comma-separated suite keys")
     group.addoption("--modes", default="", help="comma-separated IOMMU modes")
     group.addoption("--rounds", type=int, default=10, help="resets of each kind under I/O")
+    group.addoption("--long", action="store_true", help="the cases that take minutes, too")
 
 
 def pytest_configure(config):
@@ -90,6 +91,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)
     for item in items:
         item.stash[_KEY] = _key(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("long") and not item.config.option.long:
+        pytest.skip("takes minutes: make soak has it")
 
 
 def pytest_runtest_teardown(item, nextitem):

@@ -90,6 +90,7 @@ DRIVER = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", DRIVER)
 def test_driver(assigned, gate, part):
     """DMA and interrupts of a real function, by a driver in user space.

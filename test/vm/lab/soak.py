@@ -337,10 +337,11 @@ def _soak_one(kernel, mode, args):
 
 
 def _workloads(args):
-    """Real drivers under verified I/O, with more rounds than in make check."""
+    """Real drivers under verified I/O, with more rounds than in make check; upstream's own."""
     argv = [sys.executable, "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".",
-            "--kernels", args.kernels, "--rounds", str(args.rounds),
-            f"--junitxml={host.LAB}/results/soak.xml", "vm/cases/test_bound.py"]
+            "--kernels", args.kernels, "--rounds", str(args.rounds), "--long",
+            f"--junitxml={host.LAB}/results/soak.xml", "vm/cases/test_bound.py",
+            "vm/cases/test_upstream.py"]
     return subprocess.run(argv, cwd=TREE / "test", check=False).returncode
 
 
