@@ -2,6 +2,7 @@
 """One virtual machine: boot, run commands in it, ask QEMU, demand a clean end."""
 
 import base64
+import contextlib
 import gzip
 import itertools
 import os
@@ -177,13 +178,15 @@ class VM:
         while self._process.poll() is None:
             # Readable at the end, too.
             if select.select([self._agent], [], [], NUDGE_SECONDS)[0]:
-                if self._agent.recv(65536):
+                if self._bytes():
                     continue
                 self._process.wait(10)
             elif time.monotonic() > deadline:
                 raise LostVM(f"no power-off within 30 s\n{self.console_tail()}")
             else:
-                self._nudge()
+                # It may be gone by now.
+                with contextlib.suppress(LostVM):
+                    self._nudge()
 
     def kill(self):
         """End QEMU, whatever state it is in; idempotent."""
@@ -249,6 +252,13 @@ class VM:
         if not self._icount:
             self._send(b"\n")
 
+    def _bytes(self):
+        """What the agent's port has for us; nothing where QEMU is gone."""
+        try:
+            return self._agent.recv(65536)
+        except ConnectionResetError:  # it left a nudge unread
+            return b""
+
     def _answer(self, sequence, timeout, what):
         deadline = time.monotonic() + timeout
         prefix = f"RG {sequence} ".encode()
@@ -271,7 +281,7 @@ class VM:
             if time.monotonic() > deadline:
                 raise LostVM(f"no answer in time to: {what}\n{self.console_tail()}")
             self._nudge()
-        data = self._agent.recv(65536)
+        data = self._bytes()
         if not data:
             self._process.wait()
             raise LostVM(f"the VM died during: {what}\n{self.console_tail()}\n"
