@@ -197,7 +197,7 @@ OUTSIDE, PORT = "41:00.0", "40:00.0"
 
 @pytest.mark.machine("bypass")
 @pytest.mark.modes("legacy")
-@pytest.mark.kernels("bookworm", "trixie-backports")
+@pytest.mark.kernels("trixie", "trixie-backports")  # 6.1 itself stumbles over such a machine
 def test_no_back_end(vm, gate, endpoint):
     """A function with no IOMMU of ours before it: it has no resetgate/, and is reset as without the
     module, by each method and with its bus; nothing is said and nobody else is closed for it.
