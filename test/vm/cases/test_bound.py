@@ -307,11 +307,13 @@ def test_stock_virtio_net_traffic(vm, traffic, way):
 @pytest.mark.parametrize("way", (SYSFS, BUS, ERROR))
 @pytest.mark.kernels("bookworm", "trixie", "trixie-backports")
 @pytest.mark.once
-def test_virtio_net_traffic(vm, gate, traffic, rounds, way):
+def test_virtio_net_traffic(vm, kernel, gate, traffic, rounds, way):
     """virtio_net with ATS under traffic, bound again after each reset: data arrives as sent.
 
     Deliberate break: rg_gate_rebound() does nothing (a failed recovery stays parked).
     """
+    if way == ERROR and kernel.series < (6, 11):
+        pytest.skip("6.1's driver spins on its control queue for ever once its function is gone")
     gate()
     vm.sh("modprobe virtio_pci; modprobe virtio_net")
 

@@ -206,6 +206,8 @@ def test_added_to_the_group_in_window(vm, gate, group, kind):
     assert is_open(vm, ONE) and is_open(vm, TWO)
 
 
+# 6.1 forgets that the other one is attached, and its next attach corrupts a list.
+@pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")
 @pytest.mark.modes("legacy")
 def test_sibling_removed_in_window(vm, gate, group):
     """R12: one of two functions in reset is removed; the other one's group still takes an
