@@ -115,6 +115,19 @@ out_give_up:
 }
 
 /**
+ * rg_closing_without_memory - a reset of several functions closes no gate
+ * @nr: how many there are
+ *
+ * Context: Any.
+ */
+void rg_closing_without_memory(int nr)
+{
+	atomic64_inc(&rg_closing_nr_timeouts);
+	pr_warn("a reset of %d functions runs ungated: expected memory to close their gates, found none; see /sys/kernel/resetgate/status\n",
+		nr);
+}
+
+/**
  * rg_closing_block - cut a function off
  * @state: the function's state
  * @touch: it may be accessed

@@ -19,6 +19,7 @@ void rg_closing_begin(struct rg_closing *closing);
 int rg_closing_block(struct rg_state *state, bool touch, struct rg_closing *closing);
 int rg_closing_fence(struct rg_state *state);
 void rg_closing_late(struct rg_state *state);
+void rg_closing_without_memory(int nr);
 void rg_closing_release(struct rg_state *state);
 u64 rg_closing_timeouts(void);
 u64 rg_closing_lates(void);

@@ -8,6 +8,8 @@
  *              function is silent  v    | close (a new reset)                 |
  *                                  PARKED ------- a good reset, the administrator
  *
+ * A recovery that failed and a reset that does not end park it as well.
+ *
  * Close (closing.c has the steps), in this order:
  *   1. arm the invalidation valve, while no lock is held
  *   2. see that the IOMMU's queue is alive: a grace period passes
@@ -93,11 +95,15 @@ static void rg_gate_close(struct rg_state *state, enum rg_reason why,
 
 	/*
 	 * PCIe r6.0 sec. 6.6.2: transactions should have ended before. The
-	 * kernel's own wait for them then finds nothing left to wait for. A
-	 * function that does not answer has none that could be seen.
+	 * kernel's own wait for them then finds nothing left to wait for; it
+	 * waits for the function that it resets, for no other. One that does
+	 * not answer has none that could be seen. The deadline is for us.
 	 */
-	if (touch && rg_endpoint_answers(state->pdev))
+	if ((why == RG_WHY_FUNCTION_RESET || why == RG_WHY_FLR) &&
+	    rg_endpoint_answers(state->pdev)) {
 		pci_wait_for_pending_transaction(state->pdev);
+		rg_closing_begin(closing);
+	}
 	if (rg_closing_block(state, touch, closing))
 		return;
 	state->unfenced = true;

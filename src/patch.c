@@ -5,8 +5,9 @@
  * resolve:  for each row of the table of targets: address, ftrace location,
  *           prototype or type as the kernel's BTF has it. One mismatch turns
  *           off the whole set that the row belongs to, with one line.
- * install:  one ftrace_ops a set, IPMODIFY (a call can be sent elsewhere) and
- *           PERMANENT (kernel.ftrace_enabled=0 does not disarm it silently).
+ * install:  sets that go together share one ftrace_ops, IPMODIFY (a call can be
+ *           sent elsewhere) and PERMANENT (kernel.ftrace_enabled=0 does not
+ *           disarm it silently).
  * handler:  finds the hook by the traced address; its divert() looks at the
  *           arguments and names the replacement, or lets the call pass.
  *

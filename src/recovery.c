@@ -49,9 +49,12 @@ static struct rg_recovery *rg_recovery_mine(void)
 	struct rg_recovery *recovery, *found = NULL;
 
 	spin_lock(&rg_recovery_lock);
-	list_for_each_entry(recovery, &rg_recoveries, node)
-		if (recovery->task == current)
+	list_for_each_entry(recovery, &rg_recoveries, node) {
+		if (recovery->task == current) {
 			found = recovery;
+			break;
+		}
+	}
 	spin_unlock(&rg_recovery_lock);
 	return found;
 }
@@ -111,7 +114,8 @@ static void rg_recovery_begin(struct rg_recovery *recovery, pci_channel_state_t 
 static bool rg_recovery_failed(const struct rg_recovery *recovery,
 			       pci_ers_result_t result)
 {
-	if (!recovery->frozen && !recovery->was_reset)
+	/* Another channel that nothing was reset for. */
+	if (!recovery->frozen && !recovery->called)
 		return false;
 	return result != PCI_ERS_RESULT_RECOVERED ||
 	       (recovery->called && !recovery->was_reset);

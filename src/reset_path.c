@@ -4,7 +4,7 @@
  *
  * A call of a reset function for a covered function is redirected to a wrapper
  * of the same prototype, which tells the gate, calls the original and tells the
- * gate again.
+ * gate again; for a bridge, the gates of the functions below it.
  */
 #include <linux/pci.h>
 
@@ -46,18 +46,25 @@ static int rg_reset_path_pass(enum rg_target_id id, struct pci_dev *pdev)
 	return rc;
 }
 
-/* A caller that saves before and restores after. */
+/*
+ * A caller that saves before and restores after. Below a bridge nobody saves or
+ * restores, but nothing there is reached before the bridge itself is restored.
+ */
 static int rg_reset_path_bracket(enum rg_target_id id, struct pci_dev *pdev)
 {
+	struct rg_scope *below = rg_scope_below(pdev->subordinate);
 	struct rg_state *state = rg_registry_get(pdev);
 	struct rg_bracket bracket;
 	int rc;
 
+	rg_scope_bracket(below);
 	if (state)
 		rg_gate_bracket(state, &bracket);
 	rc = rg_reset_path_pass(id, pdev);
 	if (state)
 		rg_gate_unbracket(state, &bracket);
+	rg_scope_unbracket(below);
+	rg_scope_free(below);
 	rg_registry_put(state);
 	rg_pass_exit();
 	return rc;
@@ -82,17 +89,21 @@ static struct rg_scope *rg_reset_path_enter(struct rg_state *state, enum rg_reas
 static int rg_reset_path_reset(enum rg_target_id id, struct pci_dev *pdev,
 			       enum rg_reason why)
 {
+	struct rg_scope *below = rg_scope_below(pdev->subordinate);
 	struct rg_state *state = rg_registry_get(pdev);
 	struct rg_scope *vfs = NULL;
 	int rc;
 
+	rg_scope_enter(below, RG_WHY_BUS_RESET);
 	if (state)
 		vfs = rg_reset_path_enter(state, why);
 	rc = rg_reset_path_pass(id, pdev);
 	if (state)
 		rg_gate_leave(state, RG_AWAIT_NOT);
 	rg_scope_leave(vfs, RG_AWAIT_NOW);
+	rg_scope_leave(below, RG_AWAIT_RESET);
 	rg_scope_free(vfs);
+	rg_scope_free(below);
 	rg_registry_put(state);
 	rg_pass_exit();
 	return rc;
@@ -129,7 +140,9 @@ static notrace void *rg_reset_path_divert(enum rg_target_id id,
 {
 	struct pci_dev *pdev = (void *)rg_compat_arg(fregs, 0);
 
-	return rg_registry_find(pdev) ? rg_pass_divert(id, pdev, wrapper) : NULL;
+	if (!rg_registry_find(pdev) && !pci_is_bridge(pdev))
+		return NULL;
+	return rg_pass_divert(id, pdev, wrapper);
 }
 
 static notrace void *rg_divert_reset_function(struct ftrace_regs *fregs,

@@ -64,8 +64,7 @@ static struct rg_scope *rg_scope_alloc(int room)
 	if (scope)
 		scope->brackets = (void *)scope + size;
 	else
-		pr_warn("a reset of %d functions runs ungated: expected memory to close their gates, found none\n",
-			room);
+		rg_closing_without_memory(room);
 	return scope;
 }
 
