@@ -20,7 +20,7 @@ from .vm import VM, CommandFailed, LostVM, Splat
 
 MACHINE = "scenario"
 HUNG_SECONDS = 20
-OPENING_SECONDS = .1  # at most, from the filter to ATS; resets take longer than that
+OPENING_SECONDS = .05  # at most, from the filter to ATS; all resets but pm take longer
 STEP_SECONDS = 100
 CONSOLE_EVERY = 10
 RECENT = 8
@@ -80,7 +80,7 @@ class Watch:
 
     def look(self):
         """What must not be: lines about invalidations of functions in reset."""
-        late = []
+        late, wrote = [], {}
         for event in self._read():
             if isinstance(event, trace.DevTlbInv) and event.bdf in self._dark:
                 late.append(event)
@@ -89,8 +89,10 @@ class Watch:
                 if trace.Trace([event]).ats_writes(event.bdf, self._ats(event.bdf)) and \
                         event.value & trace.ATS_ENABLE:
                     self._dark.discard(event.bdf)
-                    opening = event.at - OPENING_SECONDS
-                    late = [one for one in late if one.bdf != event.bdf or one.at < opening]
+                    late = [one for one in late if one.bdf != event.bdf or
+                            one.at < event.at - OPENING_SECONDS or
+                            one.index < wrote.get(event.bdf, -1)]
+                wrote[event.bdf] = event.index
         counts = Counter(event.bdf for event in late)
         return [f"{count} ATC invalidations to {bdf} in its reset" for bdf, count in counts.items()]
 
