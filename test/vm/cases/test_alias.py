@@ -47,7 +47,7 @@ def test_shared_requester_id(vm, gate, group):
     """I2, R7, R19: the alias stays open while a sibling lives, is blocked once the last sharer is
     in reset, and opens with the first.
 
-    Deliberate breaks: rg_gate_block() takes a shared requester ID with its first sharer; or
+    Deliberate breaks: rg_rids_block() takes a shared requester ID with its first sharer; or
     forgets the aliases.
     """
     gate("scope=all")

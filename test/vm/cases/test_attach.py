@@ -127,7 +127,7 @@ def test_dma_in_window(vm, gate, endpoint):
     """I2: with Bus Master on and the device told to go, nothing reaches memory in the window;
     after it DMA reaches the new domain's page and not the old one's.
 
-    Deliberate breaks: rg_gate_block() does not block; block() does not flush the context
+    Deliberate breaks: rg_closing_block() does not block; block() does not flush the context
     cache (the IOMMU goes on with what it remembers).
     """
     one = endpoint(EDU)

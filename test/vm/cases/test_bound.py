@@ -194,6 +194,8 @@ def test_virtio_blk_where_stock_cannot(vm, gate, with_module):
     vm.sh("modprobe virtio_blk")
     assert not io_with_resets(vm, BLK, "/dev/vda", 1, timeout=8)
     assert "vda" in vm.sh("ls /dev").out
+    if with_module:
+        assert windows(vm, BLK) == 1 and gate_file(vm, BLK, "state") == "open"
 
 
 # One end of a hub is the function under test, the other is in a network namespace of its own.

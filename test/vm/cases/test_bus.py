@@ -4,7 +4,7 @@
 import pytest
 from lab import pci
 
-from scenario import dmesg_since, note, rgx
+from scenario import dmesg_since, gate_file, note, rgx
 from tree import (ASIDE, DOWN, IN, ONE, OUT, ROOT, TWO, UP, anew, held_bus, seen, settled,
                   told_all)
 
@@ -57,7 +57,8 @@ def test_bus_reset(vm, gate, endpoint, way):
     without ATS until it is restored; the others are left alone.
 
     Deliberate breaks: rg_scope_below() looks at the first bus only; rg_wrap_secondary_bus()
-    does not enter; leaves with RG_AWAIT_NOT although nobody restores.
+    does not enter; leaves with RG_AWAIT_NOT although nobody restores; the slot's reset is not in
+    rg_bus_hooks.
     """
     gate()
     _, port, _, restored = WAYS[way]
@@ -79,11 +80,12 @@ def test_bus_reset(vm, gate, endpoint, way):
         if restored:
             assert story.all.after(start).before(story.restored).dev_tlb(this.bdf) == []
         assert seen(this) == (True, True), this.bdf
+        reason = "slot_reset" if way.startswith("hot") else "bus_reset"
+        assert gate_file(vm, this.bdf, "reason") == reason
     if not restored:
         anew(vm, hit)
 
 
-@pytest.mark.once
 def test_attach_in_bus_reset(vm, gate, endpoint):
     """I3, I4: attaches to several functions in one reset are recorded, each its own.
 
@@ -109,17 +111,19 @@ def test_attach_in_bus_reset(vm, gate, endpoint):
 def test_unbound_below(vm, gate, endpoint):
     """A function without a driver opens when the caller that restored it returns.
 
-    Deliberate break: rg_scope_unbracket() does nothing.
+    Deliberate breaks: rg_scope_unbracket() does nothing; a caller is not in rg_bus_hooks.
     """
     gate()
     one, two = endpoint(ONE, driver=False), endpoint(TWO)
-    with told_all(vm, (one, two)) as stories:
-        with held_bus(vm, UP, lambda: vm.bg(f"rgx reset {UP} hot")):
-            assert seen(one) == seen(two) == (False, False)
-    assert seen(one) == seen(two) == (True, True)
-    story = stories[ONE]
-    master = [event for event, on in story.all.master_writes(ONE) if on]
-    assert master and master[-1].index < story.ats_on.index, "open before it was restored"
+    for way in ("hot-tree", "subordinate-tree"):
+        with told_all(vm, (one, two)) as stories:
+            with held_bus(vm, UP, lambda way=way: vm.bg(WAYS[way][0])):
+                assert seen(one) == seen(two) == (False, False)
+        settled(vm, (one, two))
+        assert seen(one) == seen(two) == (True, True), way
+        story = stories[ONE]
+        master = [event for event, on in story.all.master_writes(ONE) if on]
+        assert master and master[-1].index < story.ats_on.index, f"{way}: open, not restored"
 
 
 @pytest.mark.once

@@ -4,9 +4,11 @@
 import pytest
 from lab import pci
 
-from scenario import (FIRST, dmesg_since, gate_file, note, rgx, status, told)
+from scenario import FIRST, dmesg_since, gate_file, note, rgx, status, told
+from tree import anew, settled
 
 pytestmark = pytest.mark.machine("scenario")
+PORT = "00:1c.0"  # above FIRST
 LIMIT = 3.5  # seconds for a reset whose gate could not close: 1 s of trying, slow emulation
 
 
@@ -51,7 +53,7 @@ def test_busy_group(vm, kernel, gate, endpoint):
     """Somebody holds the IOMMU group's mutex for long.
 
     On 7.x the kernel's own prepare waits for that mutex in the reset: no bound there.
-    Deliberate break: mutex_lock() in rg_gate_lock_group().
+    Deliberate break: mutex_lock() in rg_closing_lock_group().
     """
     gives_up(vm, kernel, gate, endpoint, f"rgx holdmutex {FIRST} 6000", kernel.series < (7, 0))
 
@@ -109,6 +111,31 @@ def test_parked(vm, gate, endpoint):
         assert gate_file(vm, FIRST, "state") == "open"
         assert one.context.present and one.ats_on
         one.rgx("busmaster", "on")
+
+
+@pytest.mark.once
+def test_silent_for_a_while(vm, gate, endpoint):
+    """A bus reset that nobody restores, of a function that needs three seconds to answer: it stays
+    closed and silent until it does, and is not parked.
+
+    Deliberate breaks: rg_scope_leave() in rg_bus_leave() with RG_AWAIT_NOT (it is parked);
+    rg_gate_await() opens without asking for an answer.
+    """
+    gate()
+    one = endpoint()
+    with told(vm, one) as story, one.storm():
+        one.rgx("mute", "3000")
+        rgx(vm, "reset", PORT, "secondary")
+        vm.mark(0x110)
+        one.rounds(50)
+        assert gate_file(vm, FIRST, "state") == "closed" and not one.context.present
+        vm.mark(0x111)
+        settled(vm, [one])
+    assert story[0].all.between(0x110, 0x111).dev_tlb(FIRST) == []
+    start = story[0].all.bus_reset_start(PORT)[0]
+    assert story[0].ats_on.at - start.at > 2, "it was open before it answered"
+    assert one.context.present and one.ats_on
+    anew(vm, [one])
 
 
 @pytest.mark.once

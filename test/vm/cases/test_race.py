@@ -42,7 +42,7 @@ def test_window_is_silent(vm, gate, endpoint):
     window long.
 
     Deliberate breaks: the valve's filter in src/iommu does not rewrite descriptors (then
-    hundreds are sent); rg_gate_block() does not block (the entry stays present);
+    hundreds are sent); rg_closing_block() does not block (the entry stays present);
     rg_endpoint_ats_off() returns at once (ATS reads on).
     """
     gate()
@@ -69,7 +69,7 @@ def test_order_of_closing(vm, gate, endpoint):
     Until the entry is blocked invalidations still go out: the context-cache and IOTLB
     invalidations of the close come before the first one that is withheld, and ATS is off
     before the FLR starts.
-    Deliberate break: in rg_gate_block() set `filtered` before be->block().
+    Deliberate break: in rg_closing_block() set `filtered` before be->block().
     """
     gate()
     one = endpoint()

@@ -46,7 +46,7 @@ def test_stock_recovery(vm, endpoint):
 
 
 @pytest.mark.parametrize("error", (FATAL_ONE, FATAL_TREE), ids=("endpoint", "root-port"))
-@pytest.mark.once
+@pytest.mark.modes("legacy", "sm-fs")
 def test_fatal(vm, gate, endpoint, error):
     """I1, I2, I6, R16: a frozen channel closes every function below the port; each opens before its
     driver's slot_reset, with ATS on.

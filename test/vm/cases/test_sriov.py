@@ -57,7 +57,6 @@ def test_stock_pf_reset(vm, vfs):
     assert stories[ONE].all.ats_writes(ONE, vfs[0].config.ats) == []
 
 
-@pytest.mark.once
 def test_pf_reset(vm, gate, vfs):
     """I1 to I4: VFs are closed before their PF's FLR, open after its restore, with their ATS on
     again and attached to what they asked for in the window.

@@ -4,10 +4,10 @@
 import errno as codes
 
 import pytest
-from lab import pci
+from lab import aer, pci
 
-from scenario import FIRST, IOVA, gate_file, told, windows
-from tree import DOWN, IN, ONE, OUT, seen, settled
+from scenario import FIRST, IOVA, gate_file, note, told, windows
+from tree import DOWN, IN, ONE, OUT, found_again, held_bus, seen, settled
 from vmm import pinned
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.once]
@@ -127,7 +127,7 @@ def test_attaches(vm, gate, vfio):
     reset: they succeed, hardware sees none of it before the function is restored, and then
     has the last of them.
 
-    Deliberate breaks: rg_vtd_divert() returns the live entry; rg_rids_unblock() brings the
+    Deliberate breaks: rg_vtd_divert_context() returns the live entry; rg_rids_unblock() brings the
     entry of the beginning back.
     """
     gate()
@@ -212,10 +212,10 @@ def test_stock_killed(vm, vfio):
 
 
 def test_killed_in_a_reset(vm, gate, vfio):
-    """I3, I4: kill -9 of the process in a reset by somebody else: its domain goes, its pages
+    """I3, I4, R6: kill -9 of the process in a reset by somebody else: its domain goes, its pages
     are given back, all of it in the window; hardware sees the default domain afterwards.
 
-    Deliberate breaks: rg_vtd_divert() returns the live entry; rg_endpoint_close() does not
+    Deliberate breaks: rg_vtd_divert_context() returns the live entry; rg_endpoint_close() does not
     withhold the controls.
     """
     gate()
@@ -224,6 +224,39 @@ def test_killed_in_a_reset(vm, gate, vfio):
     assert killed(vm, one, vmm) == ((False, False), 0, [])
     assert pinned(vm) == pins
     taken_over(vm, vfio, one, root)
+
+
+def test_error(vm, gate, vfio):
+    """A fatal error of a function that VFIO has, whose driver has no slot_reset and no resume: it
+    opens when the recovery returns, and the process goes on.
+
+    Deliberate breaks: no rg_scope_enter() in rg_recovery_begin(); no rg_scope_unbracket() in
+    rg_recovery_end().
+    """
+    gate()
+    found_again(vm)
+    one, vmm = vfio.function(ONE), vfio.process()
+    vmm.take(ONE, MINE)
+    vmm.do("storm start")
+    marker = note(vm, "case: an error of a function that VFIO has")
+    with told(vm, one) as stories:
+        with held_bus(vm, ONE, lambda: aer.inject(vm, "d0 MALF_TLP 1 2 3 4")):
+            vm.mark(IN)
+            state = seen(one)
+            vmm.do("storm wait", MANY)
+            vm.mark(OUT)
+        assert vm.sh(aer.over(marker)).out.split()[-1] == "successful"
+        settled(vm, [one])
+        vmm.do("storm wait", MANY)
+    assert "errors=0" in vmm.do("storm stop")
+    assert state == (False, False)
+    story = stories[0]
+    start = story.all.bus_reset_start(DOWN)[0]
+    assert story.all.after(start).before(story.all.mark(OUT)).dev_tlb(ONE) == []
+    assert story.ats_on.index > story.all.mark(OUT).index
+    assert story.all.after(story.ats_on).dev_tlb(ONE), "silent afterwards"
+    assert seen(one) == (True, True) and one.at() == MINE
+    assert vmm.errno("reset", ONE) == 0 and one.at() == MINE
 
 
 def test_wrong_use(vm, vfio):

@@ -24,7 +24,7 @@ def held_bus(vm, below, start):
     """A bus reset that lasts as long as the body: its last write does not return.
 
     `below` is a function or a port right below the port that is reset; `start()` begins
-    the reset and returns at once, with something to wait() for.
+    the reset and returns at once, with something to wait() for, or nothing.
     """
     rgx(vm, "hold", below, "bus")
     job = start()
@@ -33,7 +33,7 @@ def held_bus(vm, below, start):
         yield job
     finally:
         rgx(vm, "unhold", below)
-        result = job.wait()
+        result = job and job.wait()
     assert result is None or result.rc == 0, result.out
 
 
