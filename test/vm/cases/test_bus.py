@@ -127,6 +127,47 @@ def test_unbound_below(vm, gate, endpoint):
 
 
 @pytest.mark.once
+def test_bridge_itself(vm, gate, endpoint):
+    """A reset of a bridge by a method of its own: what is below it is closed until the bridge is
+    restored. (An FLR: the method is there for QEMU's ports only, but takes the same way as pm.)
+
+    Deliberate break: rg_reset_path_divert() passes what has no state.
+    """
+    gate()
+    one, two, aside = ends = [endpoint(ONE), endpoint(TWO), endpoint(ASIDE)]
+    vm.sh(f"echo flr > {pci.sysfs(UP)}/reset_method")
+    with told_all(vm, ends) as stories:
+        for this in ends:
+            rgx(vm, "storm start", this.a)
+        rgx(vm, "hold", UP, "flr")
+        job = vm.bg(f"echo 1 > {pci.sysfs(UP)}/reset")
+        rgx(vm, "waitreset", UP)
+        vm.mark(IN)
+        states = {this.bdf: seen(this) for this in ends}
+        for this in ends:
+            this.rounds(30)
+        vm.mark(OUT)
+        rgx(vm, "unhold", UP)
+        job.wait()
+        settled(vm, ends)
+        for this in ends:
+            rgx(vm, "storm stop", this.a)
+    vm.sh(f"echo default > {pci.sysfs(UP)}/reset_method")
+    start, = stories[ONE].all.flr_start(UP, pci.config(vm, UP).express)
+    for this in (one, two):
+        story = stories[this.bdf]
+        assert states[this.bdf] == (False, False), this.bdf
+        assert story.all.between(IN, OUT).dev_tlb(this.bdf) == []
+        writes = story.all.ats_writes(this.bdf, this.config.ats)
+        assert [value for _, value in writes] == [False, True]
+        restored = story.all.master_writes(UP)[-1][0]
+        assert writes[0][0].index < start.index < restored.index < writes[1][0].index
+        assert seen(this) == (True, True)
+    assert states[ASIDE] == (True, True)
+    assert len(stories[ASIDE].all.between(IN, OUT).dev_tlb(ASIDE)) > 20
+
+
+@pytest.mark.once
 def test_nothing_below(vm, gate):
     """A reset of a bus that no covered function is on, and of a function that is not covered:
     as on a stock kernel, and nobody is closed for it.
