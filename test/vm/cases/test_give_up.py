@@ -125,11 +125,14 @@ def test_silent_for_a_while(vm, gate, endpoint):
     one = endpoint()
     with told(vm, one) as story, one.storm():
         one.rgx("mute", "3000")
-        rgx(vm, "reset", PORT, "secondary")
+        # The kernel itself waits for what is below before it returns.
+        job = vm.bg(f"rgx reset {PORT} secondary")
+        vm.sh("sleep .5")
         vm.mark(0x110)
         one.rounds(50)
         assert gate_file(vm, FIRST, "state") == "closed" and not one.context.present
         vm.mark(0x111)
+        job.wait()
         settled(vm, [one])
     assert story[0].all.between(0x110, 0x111).dev_tlb(FIRST) == []
     start = story[0].all.bus_reset_start(PORT)[0]
