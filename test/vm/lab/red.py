@@ -41,7 +41,7 @@ def load():
 
 def _run(one, module):
     """(went red, pytest's closing line) of the break's cases with that module."""
-    argv = [sys.executable, "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".", "-q",
+    argv = [sys.executable, "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".", "-q", "-x",
             "--kernels", one.kernel, "--modes", one.mode,
             f"--junitxml={host.LAB}/results/red-{one.name}.xml",
             *[f"vm/cases/{case}" for case in one.cases]]
