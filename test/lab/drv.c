@@ -64,10 +64,33 @@ static const char *const rgl_votes[] = {
 static pci_ers_result_t rgl_vote_error = PCI_ERS_RESULT_NEED_RESET;
 static pci_ers_result_t rgl_vote_reset = PCI_ERS_RESULT_RECOVERED;
 
+/* That callback takes until then, so that somebody can look at the function in it. */
+static enum { RGL_OFF, RGL_SLOT_RESET, RGL_ERROR } rgl_lingering;
+
+static void rgl_linger(int in)
+{
+	unsigned long end = jiffies + 20 * HZ;
+
+	while (READ_ONCE(rgl_lingering) == in && time_before(jiffies, end))
+		msleep(20);
+}
+
+long rgl_cmd_linger(struct rgl_req *rq)
+{
+	static const char *const words[] = { "off", "on", "error", NULL };
+	int on = rgl_word(rq, 1, words);
+
+	if (on < 0)
+		return on;
+	WRITE_ONCE(rgl_lingering, on);
+	return 0;
+}
+
 static pci_ers_result_t rgl_error_detected(struct pci_dev *pdev,
 					   pci_channel_state_t state)
 {
 	rgl_event(pdev, state == pci_channel_io_perm_failure ? "gone" : "error");
+	rgl_linger(RGL_ERROR);
 	return rgl_vote_error;
 }
 
@@ -77,33 +100,11 @@ static pci_ers_result_t rgl_mmio_enabled(struct pci_dev *pdev)
 	return PCI_ERS_RESULT_RECOVERED;
 }
 
-/* slot_reset takes until then, so that somebody can look at the function in it. */
-static bool rgl_lingering;
-
-static void rgl_linger(void)
-{
-	unsigned long end = jiffies + 20 * HZ;
-
-	while (READ_ONCE(rgl_lingering) && time_before(jiffies, end))
-		msleep(20);
-}
-
-long rgl_cmd_linger(struct rgl_req *rq)
-{
-	static const char *const words[] = { "off", "on", NULL };
-	int on = rgl_word(rq, 1, words);
-
-	if (on < 0)
-		return on;
-	WRITE_ONCE(rgl_lingering, on);
-	return 0;
-}
-
 /* Nobody else restores a function in the recovery from an error. */
 static pci_ers_result_t rgl_slot_reset(struct pci_dev *pdev)
 {
 	rgl_event(pdev, "slot_reset");
-	rgl_linger();
+	rgl_linger(RGL_SLOT_RESET);
 	pci_restore_state(pdev);
 	pci_save_state(pdev);
 	return rgl_vote_reset;

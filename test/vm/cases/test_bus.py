@@ -57,8 +57,7 @@ def test_bus_reset(vm, gate, endpoint, way):
     without ATS until it is restored; the others are left alone.
 
     Deliberate breaks: rg_scope_below() looks at the first bus only; rg_wrap_secondary_bus()
-    does not enter; leaves with RG_AWAIT_NOT although nobody restores; the slot's reset is not in
-    rg_bus_hooks.
+    does not enter; the slot's reset is not in rg_bus_hooks.
     """
     gate()
     _, port, _, restored = WAYS[way]

@@ -51,7 +51,7 @@ def test_fatal(vm, gate, endpoint, error):
     """I1, I2, I6, R16: a frozen channel closes every function below the port; each opens before its
     driver's slot_reset, with ATS on.
 
-    Deliberate breaks: no rg_scope_enter() in rg_recovery_begin(); slot_reset not interposed.
+    Deliberate break: slot_reset not interposed.
     """
     gate()
     found_again(vm)
@@ -74,6 +74,34 @@ def test_fatal(vm, gate, endpoint, error):
         assert gate_file(vm, this.bdf, "depth") == "0"
     if error is FATAL_ONE:
         assert states[TWO] == (True, True), "a neighbour below another port"
+
+
+@pytest.mark.once
+def test_closed_for_the_driver(vm, gate, endpoint):
+    """I1: a function is closed before its driver hears of the error, long before the reset.
+
+    Deliberate break: no rg_scope_enter() in rg_recovery_begin().
+    """
+    gate()
+    found_again(vm)
+    one = endpoint(ONE)
+    rgx(vm, "vote need_reset recovered , linger error")
+    with told_all(vm, [one]) as stories, one.storm():
+        recovery = Recovery(vm, FATAL_ONE[0], ONE, OVER)
+        try:
+            recovery.wait(("error",))
+            vm.mark(IN)
+            blocked = not one.context.present
+            one.rounds(30)
+            vm.mark(OUT)
+        finally:
+            rgx(vm, "linger off")
+        recovery.wait()
+    settled(vm, [one])
+    story = stories[ONE].all
+    assert blocked and story.between(IN, OUT).dev_tlb(ONE) == []
+    assert story.bus_reset_start(DOWN)[0].index > story.mark(OUT).index
+    assert one.context.present and one.ats_on
 
 
 @pytest.mark.once
