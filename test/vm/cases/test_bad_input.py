@@ -11,14 +11,18 @@ HOOKS = "cut -d' ' -f1 /sys/kernel/tracing/enabled_functions | sort"
 PARAMETERS = "/sys/module/resetgate/parameters"
 
 
+def tries(vm, marker):
+    """Messages, each once: busybox's insmod tries a second system call where the first one fails."""
+    return list(dict.fromkeys(dmesg_since(vm, marker)))
+
+
 def refused(vm, params, *words):
     """insmod fails, says why in one line, and leaves nothing behind; returns the line."""
     hooks = vm.sh(HOOKS).out
     marker = note(vm, f"case: insmod {params[:40]}")
     result = vm.sh(f"insmod /lab/resetgate.ko {params}", check=False)
     assert result.rc, f"{params} was taken"
-    # busybox's insmod tries a second system call where the first one fails.
-    lines = [line for line in dict.fromkeys(dmesg_since(vm, marker)) if "resetgate" in line
+    lines = [line for line in tries(vm, marker) if "resetgate" in line
              and "invalid for parameter" not in line and "taint" not in line]
     found = [line for line in lines if all(word in line for word in words)]
     assert len(found) == 1, f"{words} in one line of {lines}"
@@ -102,7 +106,7 @@ def test_held_by_another_patcher(vm, gate, endpoint, function, name):
     marker = note(vm, f"case: {function} is held")
     try:
         loaded = vm.sh("insmod /lab/resetgate.ko", check=False).rc == 0
-        line = [line for line in dmesg_since(vm, marker) if f"{name} off" in line]
+        line = [line for line in tries(vm, marker) if f"{name} off" in line]
         assert len(line) == 1 and function in line[0] and "expected" in line[0]
         now = set(vm.sh(HOOKS).out.split()) - set(hooks) - {function}
         if not loaded:
