@@ -232,6 +232,9 @@ class Traffic:
 
     def __init__(self, vm, bdf, names):
         self._vm, self._bdf, self._names = vm, bdf, names
+        # IPv6 joins groups whenever it likes, and virtio_net then spins until its function, which
+        # may have been reset just before, has answered.
+        vm.sh("echo 1 | tee /proc/sys/net/ipv6/conf/*/disable_ipv6")
         vm.sh(f"rgx rebind {bdf} , rebind {SECOND}")
         two = vm.sh(f"ls {pci.sysfs(SECOND)}/virtio*/net").out.split()[-1]
         vm.sh(OTHER_END.format(two=two))
