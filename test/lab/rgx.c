@@ -14,6 +14,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "rgx.h"
+
 #define DEV "/dev/rglab"
 
 static int fail(const char *what)
@@ -33,18 +35,6 @@ static int put(const char *path, const char *text)
 	n = n < 0 ? -errno : 0;
 	close(fd);
 	return n;
-}
-
-static int answer(long ret, const char *text)
-{
-	if (ret >= 0 && *text)
-		printf("%s\n", text);
-	else if (ret >= 0)
-		printf("%ld\n", ret);
-	else
-		printf("%ld %s%s%s\n", ret, strerrorname_np(-ret) ?: "?",
-		       *text ? " " : "", text);
-	return ret < 0;
 }
 
 /* Binds a function to the exerciser's driver, or (no name) to its own again. */

@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "rgx.h"
+
 #define WORDS	6
 #define LINE	200
 #define HELD	8
@@ -571,18 +573,6 @@ static void hold(int listener)
 		if (!pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd))
 			pthread_detach(thread);
 	exit(1);
-}
-
-static int answer(long ret, const char *text)
-{
-	if (ret >= 0 && *text)
-		printf("%s\n", text);
-	else if (ret >= 0)
-		printf("%ld\n", ret);
-	else
-		printf("%ld %s%s%s\n", ret, strerrorname_np(-ret) ?: "?",
-		       *text ? " " : "", text);
-	return ret < 0;
 }
 
 /* Leaves the holder behind and prints its process ID. */

@@ -2,6 +2,7 @@
 """The static gates as tests, and tests that the gates do go red."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,26 @@ def test_gate(gate):
     if res.returncode == 77:
         pytest.skip(res.stdout.strip().replace("\n", "; "))
     assert res.returncode == 0, res.stdout + res.stderr
+
+
+# Paths of one machine --------------------------------------------------------
+
+MACHINE = re.compile(r"/(?:var/tmp|home)/\w")
+
+
+def test_no_path_of_one_machine():
+    """Whatever somebody has beside the tree is not to be asked for in it."""
+    tree = HERE.parents[1]
+    names = subprocess.run(["git", "-c", "safe.directory=*", "-C", tree, "ls-files", "-z"],
+                           capture_output=True, text=True, check=True).stdout.split("\0")
+    found = [name for name in filter(None, names) if (tree / name).is_file() and
+             MACHINE.search((tree / name).read_text(errors="replace"))]
+    assert found == []
+
+
+def test_path_of_one_machine_is_found():
+    assert MACHINE.search("[ -e /var" + "/tmp/x/STOP ] && exit 1")
+    assert not MACHINE.search("/var/cache/resetgate-lab, /root, HOME=/root")
 
 
 # The gate of indirect calls -------------------------------------------------

@@ -5,8 +5,8 @@ import pytest
 from lab import pci
 
 from scenario import dmesg_since, gate_file, note, rgx
-from tree import (ASIDE, DOWN, IN, ONE, OUT, ROOT, TWO, UP, anew, held_bus, seen, settled,
-                  told_all)
+from tree import (ASIDE, DOWN, IN, ONE, OUT, ROOT, TWO, UP, anew, flr_above, held_bus, seen,
+                  settled, told_all)
 
 pytestmark = pytest.mark.machine("scenario")
 
@@ -134,23 +134,11 @@ def test_bridge_itself(vm, gate, endpoint):
     """
     gate()
     one, two = ends = [endpoint(ONE), endpoint(TWO)]
+    states = {}
     vm.sh(f"echo flr > {pci.sysfs(DOWN)}/reset_method")
-    with told_all(vm, ends) as stories:
-        for this in ends:
-            rgx(vm, "storm start", this.a)
-        rgx(vm, "hold", DOWN, "flr")
-        job = vm.bg(f"echo 1 > {pci.sysfs(DOWN)}/reset")
-        rgx(vm, "waitreset", DOWN)
-        vm.mark(IN)
-        states = {this.bdf: seen(this) for this in ends}
-        for this in ends:
-            this.rounds(30)
-        vm.mark(OUT)
-        rgx(vm, "unhold", DOWN)
-        job.wait()
-        settled(vm, ends)
-        for this in ends:
-            rgx(vm, "storm stop", this.a)
+    stories = flr_above(vm, DOWN, ends,
+                        lambda: states.update({this.bdf: seen(this) for this in ends}))
+    settled(vm, ends)
     vm.sh(f"echo default > {pci.sysfs(DOWN)}/reset_method")
     start, = stories[ONE].all.flr_start(DOWN, pci.config(vm, DOWN).express)
     story = stories[ONE]

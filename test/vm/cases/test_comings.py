@@ -92,24 +92,22 @@ def test_driver_waits_for_the_end(vm, gate, endpoint):
     Deliberate break: rg_gate_restored() does not settle (it opens with the bracket only, after
     the driver was told).
     """
+    def waits(command):
+        with one.window():
+            job = vm.bg(command)
+            vm.sh("sleep .3")
+            assert not job.done() and not one.context.present
+        job.wait()
+        assert one.context.present and one.ats_on and is_open(vm, FIRST)
+
     gate()
     one = endpoint()
     rgx(vm, "events clear")
-    with one.window():
-        job = vm.bg(f"rgx unbind {FIRST}")
-        vm.sh("sleep .3")
-        assert not job.done() and not one.context.present
-    job.wait()
-    assert one.context.present and one.ats_on and is_open(vm, FIRST)
+    waits(f"rgx unbind {FIRST}")
     seen = [word.split(":") for word in rgx(vm, "events").split()]
     assert [words[1] for words in seen] == ["prepare", "done", "remove"]
     assert seen[1][3] == "ats=8000"
-    with one.window():
-        job = vm.bg(f"rgx bind {FIRST}")
-        vm.sh("sleep .3")
-        assert not job.done() and not one.context.present
-    job.wait()
-    assert one.context.present and one.ats_on and is_open(vm, FIRST)
+    waits(f"rgx bind {FIRST}")
 
 
 # -- a function ------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import errno as codes
 import pytest
 from lab import pci
 
-from scenario import (EDU, FIRST, dmesg_since, errno, gate_file, note, rgx, status, told, windows)
+from scenario import (EDU, FIRST, dmesg_since, gate_file, note, rgx, status, told, windows)
 from tree import IN, OUT
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.once]

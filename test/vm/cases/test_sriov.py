@@ -4,8 +4,8 @@
 import pytest
 from lab import pci
 
-from scenario import gate_file, rgx
-from tree import IN, OUT, settled, told_all
+from scenario import gate_file
+from tree import IN, OUT, flr_above, settled
 
 pytestmark = pytest.mark.machine("scenario")
 
@@ -26,33 +26,13 @@ def vfs(vm, endpoint):
         vm.sh(f"echo 0 > {pci.sysfs(PF)}/sriov_numvfs; rmmod virtio_net", check=False)
 
 
-def pf_reset(vm, ends, body):
-    """The PF's FLR, in a storm on both VFs; `body` runs in it."""
-    with told_all(vm, ends) as stories:
-        for one in ends:
-            rgx(vm, "storm start", one.a)
-        rgx(vm, "hold", PF, "flr")
-        job = vm.bg(f"echo 1 > {pci.sysfs(PF)}/reset")
-        rgx(vm, "waitreset", PF)
-        vm.mark(IN)
-        for one in ends:
-            one.rounds(30)
-        vm.mark(OUT)
-        body()
-        rgx(vm, "unhold", PF)
-        job.wait()
-        for one in ends:
-            rgx(vm, "storm stop", one.a)
-    return stories
-
-
 @pytest.mark.once
 @pytest.mark.kernels("trixie", "trixie-backports")
 def test_stock_pf_reset(vm, vfs):
     """Without the module: VFs get invalidations in the reset, and nobody turns the ATS on again
     that hardware has lost, although their IOMMU driver believes it is on (QEMU keeps it: the
     writes are what counts)."""
-    stories = pf_reset(vm, vfs, lambda: None)
+    stories = flr_above(vm, PF, vfs, lambda: None)
     assert len(stories[ONE].all.between(IN, OUT).dev_tlb(ONE)) > 20
     assert stories[ONE].all.ats_writes(ONE, vfs[0].config.ats) == []
 
@@ -79,7 +59,7 @@ def test_pf_reset(vm, gate, vfs):
         assert one.errno("detach") == 0 and one.errno("attach", one.b) == 0
         assert not one.context.present
 
-    stories = pf_reset(vm, vfs, body)
+    stories = flr_above(vm, PF, vfs, body)
     settled(vm, vfs)
     for this in vfs:
         assert stories[this.bdf].all.between(IN, OUT).dev_tlb(this.bdf) == []

@@ -93,6 +93,26 @@ def told_all(vm, endpoints):
     found.update({one.bdf: Story(vm, one, events) for one in endpoints})
 
 
+def flr_above(vm, bdf, ends, body):
+    """The FLR of a function that others depend on, in a storm on those; `body` runs in it."""
+    with told_all(vm, ends) as stories:
+        for one in ends:
+            rgx(vm, "storm start", one.a)
+        rgx(vm, "hold", bdf, "flr")
+        job = vm.bg(f"echo 1 > {pci.sysfs(bdf)}/reset")
+        rgx(vm, "waitreset", bdf)
+        vm.mark(IN)
+        for one in ends:
+            one.rounds(30)
+        vm.mark(OUT)
+        body()
+        rgx(vm, "unhold", bdf)
+        job.wait()
+        for one in ends:
+            rgx(vm, "storm stop", one.a)
+    return stories
+
+
 def settled(vm, endpoints):
     """Wait until all of them are open again: those that nobody restores open on their own."""
     paths = " ".join(f"/sys/bus/pci/devices/0000:{one.bdf}/resetgate/state" for one in endpoints)

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 
 from . import roots
 from .host import LAB, TREE, LabError, in_root, lock, log_path, publish, remove_tree, run, step
