@@ -46,9 +46,10 @@ def contain(vm):
 
 
 def gone(vm, bdf):
-    """Wait until hotplug has taken a function away."""
-    vm.sh(f"i=0; while [ -e {pci.sysfs(bdf)} ]; do i=$((i+1)); [ $i -lt 150 ] || exit 1; "
-          "sleep .1; done", timeout=40)
+    """Wait until hotplug has taken a function away: device_del() takes the directory after the
+    notifiers are through, the bus's link to it long before."""
+    vm.sh(f"i=0; while find /sys/devices -name 0000:{bdf} | grep -q .; do "
+          "i=$((i+1)); [ $i -lt 150 ] || exit 1; sleep .1; done", timeout=40)
 
 
 def present(vm, bdf):
