@@ -148,7 +148,8 @@ def stock_vm(request, vm_key, kernel):
 
 def _unload(guest):
     """resetgate goes, and leaves no trace in ftrace."""
-    guest.sh("[ ! -d /sys/module/resetgate ] || rmmod resetgate", timeout=120)
+    if guest.loaded("resetgate"):
+        guest.sh("rmmod resetgate", timeout=120)
     left = guest.sh("grep -c 'rg_' /sys/kernel/tracing/enabled_functions || true").out.strip()
     assert left in ("0", ""), f"{left} functions are still hooked after rmmod"
 
@@ -156,7 +157,8 @@ def _unload(guest):
 @pytest.fixture
 def vm(request, stock_vm):
     """A guest with the exerciser loaded; without resetgate unless the case asks for `gate`."""
-    stock_vm.sh("[ -d /sys/module/rglab ] || insmod /lab/rglab.ko")
+    if not stock_vm.loaded("rglab"):
+        stock_vm.sh("insmod /lab/rglab.ko")
     if "gate" not in request.fixturenames or request.node.get_closest_marker("reload"):
         _unload(stock_vm)
     return stock_vm
@@ -179,11 +181,11 @@ def gate(request, vm):
         wanted = RUNTIME | dict(word.split("=", 1) for word in params.split())
         if reload or set(wanted) != set(RUNTIME):
             _unload(vm)
-        if vm.sh("test -d /sys/module/resetgate", check=False).rc:
+        if not vm.loaded("resetgate"):
             vm.sh(f"insmod /lab/resetgate.ko {params}")
         elif not reload:
-            vm.sh("; ".join(f"echo {value} > /sys/module/resetgate/parameters/{name}"
-                            for name, value in wanted.items()))
+            for name, value in wanted.items():
+                vm.write(f"/sys/module/resetgate/parameters/{name}", value)
         return vm
 
     yield load
@@ -192,8 +194,10 @@ def gate(request, vm):
     if reload:
         _unload(vm)
         return
-    closed = vm.sh("grep -Lx open /sys/bus/pci/devices/*/resetgate/state 2>/dev/null",
-                    check=False).out
+    if not vm.loaded("resetgate"):
+        return
+    closed = [line for line in vm.read("/sys/kernel/resetgate/status").decode().splitlines()
+              if line.startswith(("closed: ", "parked: ")) and not line.endswith(" 0")]
     if closed:
         # The next case shall not suffer from it.
         vm.kill()

@@ -38,7 +38,7 @@ def fields(text):
 
 
 def gate_file(vm, bdf, name):
-    return vm.sh(f"cat {pci.sysfs(bdf)}/resetgate/{name}").out.strip()
+    return vm.read(f"{pci.sysfs(bdf)}/resetgate/{name}").decode().strip()
 
 
 def windows(vm, bdf):
@@ -48,23 +48,24 @@ def windows(vm, bdf):
 
 def status(vm):
     """/sys/kernel/resetgate/status as a dictionary."""
-    lines = vm.sh(f"cat {STATUS}").out.splitlines()
+    lines = vm.read(STATUS).decode().splitlines()
     return dict(line.split(": ", 1) for line in lines)
 
 
 def uptime(vm):
-    return float(vm.sh("cut -d' ' -f1 /proc/uptime").out)
+    return float(vm.read("/proc/uptime").split()[0])
 
 
 def dmesg_since(vm, marker):
     """Kernel messages after the last line with `marker`, without their times."""
-    lines = vm.sh("dmesg | tail -n 400").out.rsplit(marker, 1)[-1].splitlines()
+    found = vm.sh(f"dmesg | grep -F -A 400 {shlex.quote(marker)}", check=False).out
+    lines = found.rsplit(marker, 1)[-1].splitlines()
     return [re.sub(r"^\[ *[\d.]+\] ", "", line) for line in lines]
 
 
 def note(vm, text):
     """A line in the kernel log to look behind later."""
-    vm.sh(f"echo {shlex.quote(text)} > /dev/kmsg")
+    vm.write("/dev/kmsg", f"{text}\n")
     return text
 
 
@@ -121,7 +122,7 @@ class Endpoint:
     # -- resets ------------------------------------------------------------------------
 
     def use(self, *methods):
-        self.vm.sh(f"echo {' '.join(methods)} > {pci.sysfs(self.bdf)}/reset_method")
+        self.vm.write(f"{pci.sysfs(self.bdf)}/reset_method", " ".join(methods))
 
     @contextlib.contextmanager
     def window(self, command=None, kind="any", rc=0):

@@ -3,6 +3,7 @@
 
 import pytest
 from lab import memory, pci, trace
+from lab.vm import CommandFailed
 
 pytestmark = pytest.mark.machine("scenario")
 
@@ -14,9 +15,17 @@ def test_commands(stock_vm, kernel):
     """The agent runs commands, gives their exit code and output, and survives a failing one."""
     assert stock_vm.sh("uname -r").out.strip() == kernel.release
     assert stock_vm.sh("echo out; echo err >&2; exit 7", check=False).rc == 7
-    job = stock_vm.bg("sleep .2; echo late; exit 3")
+    job = stock_vm.bg("sleep .5; echo late; exit 3")
+    assert not job.done()
     result = job.wait(check=False)
-    assert (result.rc, result.out) == (3, "late\n")
+    assert (result.rc, result.out) == (3, "late\n") and job.done()
+    with pytest.raises(CommandFailed, match="has not ended"):
+        stock_vm.bg("sleep 5").wait(timeout=.1)
+    assert stock_vm.sh("rgx", check=False).rc == 2, "without a shell"
+    stock_vm.write("/run/text", "two words\n")
+    assert stock_vm.read("/run/text") == b"two words\n"
+    with pytest.raises(CommandFailed, match="No such file"):
+        stock_vm.read("/run/nothing")
     stock_vm.put("/run/blob", bytes(range(256)) * 200)
     assert stock_vm.sh("wc -c < /run/blob").out.strip() == "51200"
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Reading a function's configuration space from the guest."""
 
-import base64
 from dataclasses import dataclass
 
 CAP_EXPRESS, CAP_PM = 0x10, 0x01
@@ -58,4 +57,4 @@ def sysfs(bdf):
 
 def config(vm, bdf):
     """Read a function's configuration space; do it outside a window."""
-    return Config(base64.b64decode(vm.sh(f"base64 {sysfs(bdf)}/config").out))
+    return Config(vm.read(f"{sysfs(bdf)}/config"))

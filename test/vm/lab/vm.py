@@ -45,7 +45,11 @@ class Result:
     """What a guest command gave."""
 
     rc: int
-    out: str
+    data: bytes
+
+    @property
+    def out(self):
+        return self.data.decode(errors="replace")
 
     def __str__(self):
         return self.out.strip()
@@ -61,17 +65,26 @@ def _unpacked(text):
 class Background:
     """A command that runs on in the guest."""
 
-    def __init__(self, vm, number):
-        self._vm, self._stem = vm, f"/run/bg.{number}"
+    def __init__(self, vm, number, command):
+        self._vm, self._number, self._command = vm, number, command
+        self._result = None
+
+    def _ended(self, seconds):
+        if not self._result:
+            answer = self._vm.ask("wait", f"{self._number} {int(seconds * 1000)}", seconds + 10)
+            self._result = answer if answer.rc >= 0 else None
+        return self._result
 
     def done(self):
-        return self._vm.sh(f"test -e {self._stem}.rc", check=False).rc == 0
+        return self._ended(0) is not None
 
     def wait(self, timeout=60, check=True):
-        wait = (f"i=0; while [ ! -e {self._stem}.rc ]; do i=$((i+1)); "
-                f"[ $i -gt {int(timeout * 10)} ] && break; sleep .1; done; "
-                f"cat {self._stem}.out; exit $(cat {self._stem}.rc)")
-        return self._vm.sh(wait, timeout=timeout + 10, check=check)
+        result = self._ended(timeout)
+        if not result:
+            raise CommandFailed(f"`{self._command}` has not ended in {timeout} s")
+        if check and result.rc:
+            raise CommandFailed(f"`{self._command}` gave {result.rc}:\n{result.out}")
+        return result
 
 
 class VM:
@@ -87,7 +100,7 @@ class VM:
         self.console_path, self.trace_path = self.dir / "console.log", self.dir / "trace.log"
         self._trace = trace.Reader(self.trace_path)
         self._process = self._agent = self.monitor = self._lock = None
-        self._buffer, self._sequence, self._background = b"", 0, 0
+        self._buffer, self._sequence = b"", 0
         self.allowed_splats = []
 
     # -- life ---------------------------------------------------------------------------
@@ -231,14 +244,14 @@ class VM:
     def new_case(self, name):
         """What comes now belongs to another case."""
         self._trace.forget()
-        self.sh(f"echo 'lab: {name}' > /dev/kmsg")
+        self.write("/dev/kmsg", f"lab: {name}\n")
 
     # -- the guest ----------------------------------------------------------------------
 
-    def _request(self, command):
+    def _request(self, command, kind="run"):
         self._sequence += 1
         code = base64.b64encode(command.encode()).decode()
-        self._send(f"{self._sequence} {code}\n".encode())
+        self._send(f"{self._sequence} {kind} {code}\n".encode())
         return self._sequence
 
     def _send(self, data):
@@ -268,7 +281,7 @@ class VM:
                 start = line.find(prefix)
                 if start >= 0:
                     rc, _, text = line[start + len(prefix):].strip().partition(b" ")
-                    return Result(int(rc), _unpacked(text).decode(errors="replace"))
+                    return Result(int(rc), _unpacked(text))
             self._receive(deadline, what)
 
     def _receive(self, deadline, what):
@@ -288,9 +301,13 @@ class VM:
                          f"{self._file_tail('qemu.log', 500)}")
         self._buffer += data
 
+    def ask(self, kind, text, timeout=30):
+        """One request of the agent, see test/lab/rgxagent.c; returns Result(rc, data)."""
+        return self._answer(self._request(text, kind), timeout, f"{kind} {text}")
+
     def sh(self, command, timeout=30, check=True):
         """Run a shell command; returns Result(rc, out)."""
-        result = self._answer(self._request(command), timeout, command)
+        result = self.ask("run", command, timeout)
         if check and result.rc:
             raise CommandFailed(f"`{command}` gave {result.rc}:\n{result.out}")
         return result
@@ -302,11 +319,25 @@ class VM:
 
     def bg(self, command):
         """Start a shell command and return at once."""
-        self._background += 1
-        stem = f"/run/bg.{self._background}"
-        self.sh(f"( sh -c {shlex.quote(command)} > {stem}.out 2>&1; echo $? > {stem}.part; "
-                f"mv {stem}.part {stem}.rc ) > /dev/null 2>&1 &")
-        return Background(self, self._background)
+        return Background(self, int(self._done("job", command).out), command)
+
+    def _done(self, kind, text):
+        result = self.ask(kind, text)
+        if result.rc:
+            raise CommandFailed(f"{kind} {text}: {os.strerror(result.rc)}")
+        return result
+
+    def read(self, path):
+        """What a file holds, as bytes; raises CommandFailed."""
+        return self._done("read", path).data
+
+    def write(self, path, text):
+        """Write to a file with one call; raises CommandFailed."""
+        self._done("write", f"{path} {text}")
+
+    def loaded(self, module):
+        """Whether a module is loaded and ready."""
+        return self.ask("read", f"/sys/module/{module}/initstate").out.strip() == "live"
 
     def put(self, path, data, mode="755"):
         """Write a file in the guest; packed on the way, for the agent's port is slow."""
