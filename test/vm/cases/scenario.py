@@ -7,6 +7,7 @@ never instead of them.
 """
 
 import contextlib
+import functools
 import re
 import shlex
 
@@ -177,9 +178,10 @@ def tail(vm, offset):
         return trace.Trace.parse(file.read().decode(errors="replace"))
 
 
-def driver_waits(vm):
+@functools.lru_cache(maxsize=1)
+def driver_waits(trace_path):
     """Pages that the IOMMU driver's own wait descriptors write to: the first ones of the boot."""
-    with open(vm.trace_path, "rb") as file:
+    with open(trace_path, "rb") as file:
         early = trace.Trace.parse(file.read(1_000_000).decode(errors="replace"))
     return {event.addr >> 12 for event in early.of(trace.Wait)[:40]}
 
@@ -189,7 +191,7 @@ class Story:
 
     def __init__(self, vm, endpoint, events):
         self.bdf, self.config = endpoint.bdf, endpoint.config
-        self._known = driver_waits(vm)
+        self._known = driver_waits(vm.trace_path)
         self.all = events
 
     def of(self, vm, endpoint):
