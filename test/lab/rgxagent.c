@@ -10,8 +10,8 @@
  *   job    one that runs on; the answer is its number
  *   wait   "NUMBER MS" for a job: its exit code and output, or -1 when the
  *          time is up and it runs still
- *   read   a file: 0 and its contents, or errno
- *   write  "PATH TEXT": 0 or errno
+ *   read   a file: 0 and its contents, or -errno
+ *   write  "PATH TEXT": 0 or -errno
  *
  * A program and not a shell's loop, and no process where none is needed: to
  * start one takes 10 to 20 ms under TCG, most of what a short request takes.
@@ -195,11 +195,11 @@ static int job(char *command, int out)
 	for (i = 0; i < JOBS && jobs[i].pid; i++)
 		;
 	if (i == JOBS)
-		return EAGAIN;
+		return -EAGAIN;
 	jobs[i] = (struct job){ .out = memfd_create("job", MFD_CLOEXEC) };
 	jobs[i].pid = start(command, null, jobs[i].out);
 	if (jobs[i].pid < 0)
-		return errno;
+		return -errno;
 	dprintf(out, "%d", i);
 	return 0;
 }
@@ -212,7 +212,7 @@ static int wait_for(const char *text, int *out)
 	pid_t pid;
 
 	if (sscanf(text, "%ld %ld", &i, &ms) != 2 || i < 0 || i >= JOBS || !jobs[i].pid)
-		return EINVAL;
+		return -EINVAL;
 	for (;; ms -= POLL_US / 1000) {
 		while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 			ended(pid, status);
@@ -235,11 +235,11 @@ static int read_file(const char *path, int out)
 	ssize_t n;
 
 	if (fd < 0)
-		return errno;
+		return -errno;
 	while ((n = read(fd, buf, sizeof(buf))) > 0)
 		put(out, buf, n);
 	if (n < 0)
-		rc = errno;
+		rc = -errno;
 	close(fd);
 	return rc;
 }
@@ -250,12 +250,12 @@ static int write_file(char *text)
 	int fd, rc;
 
 	if (!value)
-		return EINVAL;
+		return -EINVAL;
 	*value++ = 0;
 	fd = open(text, O_WRONLY | O_CLOEXEC | O_CREAT | O_TRUNC, 0644);
 	if (fd < 0)
-		return errno;
-	rc = write(fd, value, strlen(value)) < 0 ? errno : 0;
+		return -errno;
+	rc = write(fd, value, strlen(value)) < 0 ? -errno : 0;
 	close(fd);
 	return rc;
 }
@@ -272,7 +272,7 @@ static int carry_out(const char *kind, char *text, int *out)
 		return read_file(text, *out);
 	if (!strcmp(kind, "write"))
 		return write_file(text);
-	return EINVAL;
+	return -EINVAL;
 }
 
 static void request(int port, char *line)

@@ -8,6 +8,7 @@ never instead of them.
 
 import contextlib
 import functools
+import itertools
 import re
 import shlex
 
@@ -18,6 +19,7 @@ STATUS = "/sys/kernel/resetgate/status"
 IOVA = 0x1000000
 OLD, NEW = 0x1111, 0x2222
 BEGIN, END = 0x100, 0x101  # marks around a story
+_NOTES = itertools.count(1)
 
 
 def rgx(vm, *words, timeout=30):
@@ -65,7 +67,8 @@ def dmesg_since(vm, marker):
 
 
 def note(vm, text):
-    """A line in the kernel log to look behind later."""
+    """A line in the kernel log to look behind later, like no other."""
+    text = f"{text}, note {next(_NOTES)}"
     vm.write("/dev/kmsg", f"{text}\n")
     return text
 

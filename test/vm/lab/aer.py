@@ -3,10 +3,10 @@
 
 from .host import LabError
 
-# The kernel says one of two lines when a recovery is over; where it failed parking follows.
-_OVER = """( said() {{ dmesg | tail -n 200 | sed -n '/{marker}$/,$p' | grep -o 'device recovery [a-z]*'; }}
-i=0; until said > /dev/null; do i=$((i+1)); [ $i -lt 150 ] || exit 1; usleep 100000; done
-case "$(said)" in *failed*) usleep 500000 ;; esac; said )"""
+# The kernel says one of two lines when a recovery is over. /dev/kmsg gives a line when it is
+# there: nothing is asked again and again.
+_OVER = (r"timeout 15 sed -n '/{marker}$/,/device recovery/"
+         r"{{s/.*\(device recovery [a-z]*\).*/\1/p;/device recovery/q}}' /dev/kmsg")
 
 
 def inject(vm, error):
@@ -17,5 +17,8 @@ def inject(vm, error):
 
 
 def over(marker):
-    """Shell that waits for the end of the recovery after a line in the kernel log and says it."""
+    """Shell that waits for the end of the recovery after a line in the kernel log and says it.
+
+    The line must be like no other.
+    """
     return _OVER.format(marker=marker)

@@ -142,7 +142,9 @@ class Step:
                   for number, one in enumerate(self.resets)]
         lines += [*self._lines(self.body), "wait", *self._lines(self.after)]
         if self.error:
-            lines.append(f"{aer.over(self.marker)} > /dev/null || rc=1")
+            # Where it has failed parking follows.
+            lines += [f"over=$({aer.over(self.marker)}) || rc=1",
+                      "case $over in *failed) usleep 500000 ;; esac"]
         for number in range(len(self.resets)):
             lines += ["echo --", f"cat /run/soak.{number}"]
         return "\n".join([*lines, "echo --", "[ $rc = 0 ] || echo failed"]) + "\n"

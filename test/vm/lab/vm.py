@@ -62,6 +62,9 @@ def _unpacked(text):
     return base64.b64decode(text)
 
 
+_RUNS = -1  # as rgxagent.c says it
+
+
 class Background:
     """A command that runs on in the guest."""
 
@@ -72,7 +75,7 @@ class Background:
     def _ended(self, seconds):
         if not self._result:
             answer = self._vm.ask("wait", f"{self._number} {int(seconds * 1000)}", seconds + 10)
-            self._result = answer if answer.rc >= 0 else None
+            self._result = None if answer.rc == _RUNS else answer
         return self._result
 
     def done(self):
@@ -324,7 +327,7 @@ class VM:
     def _done(self, kind, text):
         result = self.ask(kind, text)
         if result.rc:
-            raise CommandFailed(f"{kind} {text}: {os.strerror(result.rc)}")
+            raise CommandFailed(f"{kind} {text}: {os.strerror(-result.rc)}")
         return result
 
     def read(self, path):
