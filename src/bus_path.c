@@ -74,7 +74,8 @@ static int rg_wrap_hotplug_slot(struct hotplug_slot *hotplug, bool probe)
 
 static void rg_bus_bracket(struct rg_bus_call *call, enum rg_target_id id, void *arg)
 {
-	rg_scope_bracket(call->scope);
+	/* These callers wait for what they restore. */
+	rg_scope_bracket(call->scope, false);
 	rg_pass_begin(&call->pass, id, arg);
 }
 

@@ -35,7 +35,18 @@ void rg_closing_begin(struct rg_closing *closing)
 	*closing = (struct rg_closing){ .deadline = jiffies + RG_CLOSE_DEADLINE };
 }
 
-static int rg_closing_lock_group(struct rg_state *state, unsigned long deadline)
+/**
+ * rg_closing_lock_group - take the mutex of a function's IOMMU group in time
+ * @state: the function's state
+ * @deadline: jiffies
+ *
+ * Who holds it may wait for an IOMMU that a silent function has stuck; the reset
+ * that cures that must not wait for them.
+ *
+ * Context: Process context, sleeps until the deadline at the most.
+ * Return: 0, or -ETIMEDOUT.
+ */
+int rg_closing_lock_group(struct rg_state *state, unsigned long deadline)
 {
 	struct mutex *mutex = rg_gate_group_mutex(state);
 
@@ -116,15 +127,18 @@ out_give_up:
 
 /**
  * rg_closing_without_memory - a reset of several functions closes no gate
+ * @dev: what is reset, or what is above them
  * @nr: how many there are
+ *
+ * An outer reset may have closed them: it has a list of its own.
  *
  * Context: Any.
  */
-void rg_closing_without_memory(int nr)
+void rg_closing_without_memory(const struct device *dev, int nr)
 {
 	atomic64_inc(&rg_closing_nr_timeouts);
-	pr_warn("a reset of %d functions runs ungated: expected memory to close their gates, found none; see /sys/kernel/resetgate/status\n",
-		nr);
+	dev_warn(dev, "a reset of %d functions here may run ungated: expected memory for their list, found none; see /sys/kernel/resetgate/status\n",
+		 nr);
 }
 
 /**

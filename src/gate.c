@@ -74,14 +74,20 @@ static void rg_gate_watch(struct rg_state *state)
 		mod_delayed_work(rg_gate_queue, &state->park_work, limit);
 }
 
+/* For this reset; its time runs anew where it begins in a window that awaits an end. */
+static void rg_gate_begin(struct rg_state *state, enum rg_reason why)
+{
+	state->patient = state->pdev->is_virtfn || why == RG_WHY_RECOVERY;
+	rg_gate_watch(state);
+}
+
 static void rg_gate_closed(struct rg_state *state, enum rg_reason why)
 {
 	WRITE_ONCE(state->phase, RG_CLOSED);
 	state->reason = why;
 	state->windows++;
 	state->closed_at = ktime_get();
-	state->patient = state->pdev->is_virtfn || why == RG_WHY_RECOVERY;
-	rg_gate_watch(state);
+	rg_gate_begin(state, why);
 	trace_close(state->pdev, why);
 	rg_events_post(state, RG_EVENT_CLOSED);
 }
@@ -113,17 +119,52 @@ static void rg_gate_close(struct rg_state *state, enum rg_reason why,
 	rg_gate_closed(state, why);
 }
 
+/*
+ * The group's mutex to open with, in time: a close must not wait for those that
+ * hold it by way of state->lock. Told once.
+ */
+static bool rg_gate_lock_group(struct rg_state *state)
+{
+	struct rg_closing closing;
+
+	rg_closing_begin(&closing);
+	if (!rg_closing_lock_group(state, closing.deadline))
+		return true;
+	if (state->last_error != -EBUSY)
+		pci_warn(state->pdev,
+			 "not opened: expected its IOMMU group to be free within a second, found it busy; a closed function is tried again, a parked one by writing open to its resetgate/state\n");
+	state->last_error = -EBUSY;
+	return false;
+}
+
+/*
+ * With state->lock held: it opens as soon as it answers, and after the limit its
+ * silence counts.
+ */
+static void rg_gate_await(struct rg_state *state, enum rg_await await)
+{
+	if (await == RG_AWAIT_NOW && rg_endpoint_answers(state->pdev))
+		return;
+	state->patient = false;
+	state->awaiting = true;
+	state->await_until = jiffies + RG_AWAIT_LIMIT;
+	mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_FIRST);
+}
+
+/* Where the group is busy it stays closed, and is asked again; or parked. */
 static void rg_gate_open(struct rg_state *state, bool answers)
 {
-	struct mutex *mutex = rg_gate_group_mutex(state);
-
 	/*
 	 * One that was closed untouched, and not reset after all, has its ATS on:
 	 * what its ATC holds goes with that. PASID and PRI need it off.
 	 */
 	if (answers)
 		rg_endpoint_ats_off(state->pdev);
-	mutex_lock(mutex);
+	if (!rg_gate_lock_group(state)) {
+		if (state->phase == RG_CLOSED)
+			rg_gate_await(state, RG_AWAIT_RESET);
+		return;
+	}
 	if (answers)
 		rg_endpoint_controls(&state->ep, state->pdev);
 	/*
@@ -133,7 +174,7 @@ static void rg_gate_open(struct rg_state *state, bool answers)
 	rg_rids_unblock(state, !answers);
 	if (answers)
 		rg_endpoint_open(&state->ep, state->pdev);
-	mutex_unlock(mutex);
+	mutex_unlock(rg_gate_group_mutex(state));
 
 	cancel_delayed_work(&state->park_work);
 	state->awaiting = false;
@@ -148,14 +189,13 @@ static void rg_gate_open(struct rg_state *state, bool answers)
 /* It opened silent, and answers now; what it has in its ATC came with ATS. */
 static void rg_gate_unmute(struct rg_state *state)
 {
-	struct mutex *mutex = rg_gate_group_mutex(state);
-
 	rg_endpoint_ats_off(state->pdev);
-	mutex_lock(mutex);
+	if (!rg_gate_lock_group(state))
+		return;
 	rg_endpoint_controls(&state->ep, state->pdev);
 	rg_rids_unfilter(state);
 	rg_endpoint_open(&state->ep, state->pdev);
-	mutex_unlock(mutex);
+	mutex_unlock(rg_gate_group_mutex(state));
 	state->muted = false;
 	rg_closing_release(state);
 }
@@ -178,20 +218,6 @@ static void rg_gate_park(struct rg_state *state, enum rg_reason why)
 		"parked: expected %s; the IOMMU blocks its DMA; reset it again, or write open to its resetgate/state\n",
 		rg_gate_park_whys[why]);
 	rg_events_post(state, RG_EVENT_PARKED);
-}
-
-/*
- * With state->lock held: it opens as soon as it answers, and after the limit its
- * silence counts.
- */
-static void rg_gate_await(struct rg_state *state, enum rg_await await)
-{
-	if (await == RG_AWAIT_NOW && rg_endpoint_answers(state->pdev))
-		return;
-	state->patient = false;
-	state->awaiting = true;
-	state->await_until = jiffies + RG_AWAIT_LIMIT;
-	mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_FIRST);
 }
 
 /* The end of a reset. A method's return code does not count, an answer does. */
@@ -286,8 +312,8 @@ notrace bool rg_gate_takes_part(const struct rg_state *state)
  * Closes the gate unless an outer reset did. If it cannot in time, the reset
  * runs ungated. rg_gate_fence() and rg_gate_fenced() must follow.
  *
- * Context: Process context, sleeps until the deadline at the most, and as long
- * as the function has transactions pending.
+ * Context: Process context, sleeps until the deadline at the most, as long as the
+ * function has transactions pending, and a second while somebody opens it.
  */
 void rg_gate_shut(struct rg_state *state, enum rg_reason why, struct rg_closing *closing)
 {
@@ -297,7 +323,9 @@ void rg_gate_shut(struct rg_state *state, enum rg_reason why, struct rg_closing 
 		/* Upstream's gate, where there is one, asks for it in the reset. */
 		WRITE_ONCE(state->ungated, state->phase == RG_OPEN &&
 			   !rg_gate_takes_part(state));
-		if (state->phase == RG_PARKED)
+		if (state->phase == RG_CLOSED)
+			rg_gate_begin(state, why);
+		else if (state->phase == RG_PARKED)
 			rg_gate_closed(state, why);
 		else if (state->phase == RG_OPEN && !state->ungated && !state->dead)
 			rg_gate_close(state, why, closing);
@@ -442,8 +470,10 @@ void rg_gate_leave(struct rg_state *state, enum rg_await await)
 		WRITE_ONCE(state->phase, RG_CLOSED);
 		rg_gate_watch(state);
 	}
-	if (!state->depth && bracket) {
+	if (bracket) {
+		/* Others may still reset it: this caller restores it all the same. */
 		bracket->owes = true;
+		state->patient |= bracket->patient;
 		bracket->window = state->windows;
 	} else if (!state->depth && state->phase == RG_CLOSED && await != RG_AWAIT_NOT) {
 		rg_gate_await(state, await);
@@ -527,12 +557,13 @@ void rg_gate_rebound(struct rg_state *state)
  * rg_gate_bracket - a caller saves config space, resets, and restores it
  * @state: the function's state
  * @bracket: on the caller's stack, until rg_gate_unbracket()
+ * @patient: it does not wait until the function answers
  *
  * Context: Process context, sleeps.
  */
-void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket)
+void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket, bool patient)
 {
-	*bracket = (struct rg_bracket){ .task = current };
+	*bracket = (struct rg_bracket){ .task = current, .patient = patient };
 	mutex_lock(&state->lock);
 	bracket->window = state->windows;
 	list_add(&bracket->node, &state->brackets);
@@ -604,7 +635,7 @@ static int rg_gate_reopen_parked(struct rg_state *state)
 	if (!rg_endpoint_answers(state->pdev) && !rg_param_open_silent())
 		return -EIO;
 	rg_gate_end(state);
-	return state->phase == RG_PARKED ? -EIO : 0;
+	return state->phase == RG_PARKED ? state->last_error : 0;
 }
 
 static int rg_gate_reopen_muted(struct rg_state *state)
@@ -614,7 +645,7 @@ static int rg_gate_reopen_muted(struct rg_state *state)
 	if (!rg_endpoint_answers(state->pdev))
 		return -EIO;
 	rg_gate_unmute(state);
-	return 0;
+	return state->muted ? state->last_error : 0;
 }
 
 /**
@@ -624,7 +655,7 @@ static int rg_gate_reopen_muted(struct rg_state *state)
  * One that opened silent gets its ATS.
  *
  * Context: Process context, sleeps.
- * Return: 0; -EBUSY if a reset is running; -EINVAL if it is open; -EIO if the
+ * Return: 0; -EBUSY if a reset is running or its group is busy; -EINVAL if it is open; -EIO if the
  * function is still silent and on_failed_reset=park, or it is open already.
  */
 int rg_gate_reopen(struct rg_state *state)

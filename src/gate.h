@@ -63,6 +63,7 @@ enum rg_await {
  *	lock that only opening this window lets go: theirs do not count
  * @owes: a reset ended in it, and nobody has restored the function yet
  * @done: the driver has been told: what it resets now, it restores itself
+ * @patient: nobody waits until the function answers before this ends
  * @window: the state's count of windows when that reset ended
  */
 struct rg_bracket {
@@ -70,13 +71,13 @@ struct rg_bracket {
 	struct task_struct *task;
 	bool owes;
 	bool done;
+	bool patient;
 	u64 window;
 };
 
 /**
  * struct rg_state - the gate of one PCI function
  * @node: in the RCU hash of functions
- * @rcu: for its release
  * @refs: look-ups that sleep hold one
  * @pdev: the function; referenced
  * @group: its IOMMU group; referenced
@@ -110,7 +111,7 @@ struct rg_bracket {
  * @closed_at: when it closed last
  * @last_window_us: how long the last window was, in microseconds
  * @last_error: of the last close or open that did not do all it should
- * @free_work: frees it, once its fence is idle
+ * @free_work: frees it, after a grace period and once its fence is idle
  * @await_work: asks whether it answers
  * @park_work: ends a window that nobody ends
  * @event_work: tells user space
@@ -120,7 +121,6 @@ struct rg_bracket {
  */
 struct rg_state {
 	struct hlist_node node;
-	struct rcu_head rcu;
 	refcount_t refs;
 	struct pci_dev *pdev;
 	struct iommu_group *group;
@@ -157,7 +157,7 @@ struct rg_state {
 	u64 last_window_us;
 	int last_error;
 
-	struct work_struct free_work;
+	struct rcu_work free_work;
 	struct delayed_work await_work;
 	struct delayed_work park_work;
 	struct work_struct event_work;
@@ -178,7 +178,7 @@ bool rg_gate_follow(struct rg_state *state, struct rg_scope *vfs);
 void rg_gate_fail(struct rg_state *state, const struct rg_bracket *bracket);
 void rg_gate_rebound(struct rg_state *state);
 void rg_gate_finish(struct rg_state *state);
-void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket);
+void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket, bool patient);
 void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket);
 void rg_gate_prepared(struct rg_state *state);
 void rg_gate_restored(struct rg_state *state);

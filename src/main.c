@@ -3,14 +3,17 @@
  * resetgate: while a PCI function is being reset, its IOMMU attachments may
  * change, but the IOMMU hardware does not see it until the reset is done.
  *
- * Load, in order; unload goes backwards:
+ * Load, in order:
  *   status    what people see
  *   resolve   every target of the table, against the kernel's own BTF
  *   self-test the patch engine on a function of our own
- *   back ends their table valves; the invalidation valves stay unarmed
  *   endpoint  the endpoint valve
+ *   back ends their table valves; the invalidation valves stay unarmed
  *   functions a state each, their drivers' error handlers
  *   resets    last: from here on gates close
+ *
+ * Unload: the resets, the error handlers, the valves, and the functions last, for
+ * what is redirected still may look at one.
  */
 #include <linux/module.h>
 #include <linux/string.h>

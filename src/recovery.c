@@ -100,7 +100,8 @@ static void rg_recovery_begin(struct rg_recovery *recovery, pci_channel_state_t 
 	spin_lock(&rg_recovery_lock);
 	list_add(&recovery->node, &rg_recoveries);
 	spin_unlock(&rg_recovery_lock);
-	rg_scope_bracket(recovery->scope);
+	/* The kernel waits for the first function on the bus, if that. */
+	rg_scope_bracket(recovery->scope, true);
 	recovery->frozen = state == pci_channel_io_frozen;
 	recovery->entered = recovery->frozen;
 	if (recovery->entered)

@@ -92,8 +92,9 @@ int rg_registry_pick(bool (*match)(const struct rg_state *state, const void *wha
 }
 
 /*
- * The buses above a function outlive its state: rg_scope_below() walks up from it
- * under RCU, and a function's removal does not wait for that.
+ * The buses above a function outlive its state, and a grace period after it:
+ * rg_scope_below() walks up from a function under RCU, before it has a
+ * reference, and a function's removal does not wait for that.
  */
 static void rg_registry_get_buses(struct pci_bus *bus)
 {
@@ -111,10 +112,13 @@ static void rg_registry_put_buses(struct pci_bus *bus)
 	}
 }
 
-/* A fence that timed out may take as long as the queue that it waits for. */
+/*
+ * A grace period after the last reference went: rg_registry_pick() may have been
+ * looking. A fence that timed out may take as long as the queue that it waits for.
+ */
 static void rg_registry_free(struct work_struct *work)
 {
-	struct rg_state *state = container_of(work, struct rg_state, free_work);
+	struct rg_state *state = container_of(to_rcu_work(work), struct rg_state, free_work);
 
 	rg_gate_finish(state);
 	rg_events_finish(state);
@@ -122,7 +126,7 @@ static void rg_registry_free(struct work_struct *work)
 	rg_registry_put_buses(state->pdev->bus);
 	iommu_group_put(state->group);
 	pci_dev_put(state->pdev);
-	kfree_rcu(state, rcu);
+	kfree(state);
 }
 
 /**
@@ -134,7 +138,7 @@ static void rg_registry_free(struct work_struct *work)
 void rg_registry_put(struct rg_state *state)
 {
 	if (state && refcount_dec_and_test(&state->refs))
-		queue_work(rg_registry_queue, &state->free_work);
+		queue_rcu_work(rg_registry_queue, &state->free_work);
 }
 
 static struct rg_state *rg_registry_new(struct pci_dev *pdev,
@@ -151,7 +155,7 @@ static struct rg_state *rg_registry_new(struct pci_dev *pdev,
 		return NULL;
 	}
 	refcount_set(&state->refs, 1);
-	INIT_WORK(&state->free_work, rg_registry_free);
+	INIT_RCU_WORK(&state->free_work, rg_registry_free);
 	state->pdev = pci_dev_get(pdev);
 	rg_registry_get_buses(pdev->bus);
 	state->group = group;
@@ -387,6 +391,8 @@ void rg_registry_exit(void)
 	hash_for_each_safe(rg_states, bucket, tmp, state, node)
 		rg_registry_del(state);
 	mutex_unlock(&rg_registry_mutex);
+	/* What waits for its grace period is not queued yet. */
+	rcu_barrier();
 	destroy_workqueue(rg_registry_queue);
 	rg_gate_stop();
 }

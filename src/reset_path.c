@@ -48,7 +48,8 @@ static int rg_reset_path_pass(enum rg_target_id id, struct pci_dev *pdev)
 
 /*
  * A caller that saves before and restores after. Below a bridge nobody saves or
- * restores, but nothing there is reached before the bridge itself is restored.
+ * restores, nor waits for it, but nothing there is reached before the bridge
+ * itself is restored.
  */
 static int rg_reset_path_bracket(enum rg_target_id id, struct pci_dev *pdev)
 {
@@ -57,9 +58,9 @@ static int rg_reset_path_bracket(enum rg_target_id id, struct pci_dev *pdev)
 	struct rg_bracket bracket;
 	int rc;
 
-	rg_scope_bracket(below);
+	rg_scope_bracket(below, true);
 	if (state)
-		rg_gate_bracket(state, &bracket);
+		rg_gate_bracket(state, &bracket, false);
 	rc = rg_reset_path_pass(id, pdev);
 	if (state)
 		rg_gate_unbracket(state, &bracket);

@@ -12,7 +12,7 @@
 
 typedef bool rg_scope_match_fn(const struct rg_state *state, const void *what);
 
-/* A state holds a reference to every bus above its function: see rg_registry_new(). */
+/* Every bus above a function stays a grace period longer: see rg_registry_free(). */
 static bool rg_scope_is_below(const struct rg_state *state, const void *what)
 {
 	const struct pci_bus *bus;
@@ -23,7 +23,11 @@ static bool rg_scope_is_below(const struct rg_state *state, const void *what)
 	return false;
 }
 
-/* The slot of a function is its own, or that of the bridge above it on the slot's bus. */
+/*
+ * The slot of a function is its own, or that of the bridge above it on the slot's
+ * bus. A VF has none, and its PF must not be followed here; the bus reset that a
+ * slot's reset ends in closes it.
+ */
 static bool rg_scope_is_in_slot(const struct rg_state *state, const void *what)
 {
 	const struct pci_slot *slot = what;
@@ -34,7 +38,7 @@ static bool rg_scope_is_in_slot(const struct rg_state *state, const void *what)
 		if (bus == slot->bus)
 			return pdev->slot == slot;
 		/* The bus of VFs only has no bridge of its own. */
-		pdev = bus->self ?: pdev;
+		pdev = bus->self;
 	}
 	return false;
 }
@@ -54,7 +58,7 @@ static bool rg_scope_is(const struct rg_state *state, const void *what)
  * is about to be reset, or, where this reset is part of a recovery, be closed
  * already; then the recovery's own scope holds it.
  */
-static struct rg_scope *rg_scope_alloc(int room)
+static struct rg_scope *rg_scope_alloc(int room, const struct device *dev)
 {
 	struct rg_scope *scope;
 	size_t size = struct_size(scope, states, room);
@@ -64,17 +68,19 @@ static struct rg_scope *rg_scope_alloc(int room)
 	if (scope)
 		scope->brackets = (void *)scope + size;
 	else
-		rg_closing_without_memory(room);
+		rg_closing_without_memory(dev, room);
 	return scope;
 }
 
-static struct rg_scope *rg_scope_collect(rg_scope_match_fn *match, const void *what)
+/* @dev is what is reset, to be named. */
+static struct rg_scope *rg_scope_collect(rg_scope_match_fn *match, const void *what,
+					 const struct device *dev)
 {
 	int room = rg_registry_pick(match, what, NULL, 0);
 	struct rg_scope *scope;
 
 	while (room) {
-		scope = rg_scope_alloc(room);
+		scope = rg_scope_alloc(room, dev);
 		if (!scope)
 			return NULL;
 		scope->nr = room;
@@ -90,6 +96,12 @@ static struct rg_scope *rg_scope_collect(rg_scope_match_fn *match, const void *w
 	return NULL;
 }
 
+/* A root bus has no bridge. */
+static const struct device *rg_scope_bridge(const struct pci_bus *bus)
+{
+	return bus->self ? &bus->self->dev : &bus->dev;
+}
+
 /**
  * rg_scope_below - the functions below a bridge
  * @bus: the bridge's secondary bus; may be NULL
@@ -99,7 +111,7 @@ static struct rg_scope *rg_scope_collect(rg_scope_match_fn *match, const void *w
  */
 struct rg_scope *rg_scope_below(const struct pci_bus *bus)
 {
-	return bus ? rg_scope_collect(rg_scope_is_below, bus) : NULL;
+	return bus ? rg_scope_collect(rg_scope_is_below, bus, rg_scope_bridge(bus)) : NULL;
 }
 
 /**
@@ -107,11 +119,12 @@ struct rg_scope *rg_scope_below(const struct pci_bus *bus)
  * @slot: the slot; may be NULL
  *
  * Context: Process context, sleeps.
- * Return: those in it and below it; NULL if there are none.
+ * Return: those in it and below it but for VFs; NULL if there are none.
  */
 struct rg_scope *rg_scope_slot(const struct pci_slot *slot)
 {
-	return slot ? rg_scope_collect(rg_scope_is_in_slot, slot) : NULL;
+	return slot ? rg_scope_collect(rg_scope_is_in_slot, slot,
+				       rg_scope_bridge(slot->bus)) : NULL;
 }
 
 /**
@@ -123,7 +136,7 @@ struct rg_scope *rg_scope_slot(const struct pci_slot *slot)
  */
 struct rg_scope *rg_scope_vfs(const struct pci_dev *pf)
 {
-	return pf->is_physfn ? rg_scope_collect(rg_scope_is_vf_of, pf) : NULL;
+	return pf->is_physfn ? rg_scope_collect(rg_scope_is_vf_of, pf, &pf->dev) : NULL;
 }
 
 /**
@@ -135,7 +148,7 @@ struct rg_scope *rg_scope_vfs(const struct pci_dev *pf)
  */
 struct rg_scope *rg_scope_function(const struct pci_dev *pdev)
 {
-	return rg_scope_collect(rg_scope_is, pdev);
+	return rg_scope_collect(rg_scope_is, pdev, &pdev->dev);
 }
 
 /**
@@ -193,15 +206,16 @@ void rg_scope_leave(struct rg_scope *scope, enum rg_await await)
 /**
  * rg_scope_bracket - a caller saves all of them, resets, and restores them
  * @scope: may be NULL
+ * @patient: it does not wait until they answer
  *
  * Context: Process context, sleeps.
  */
-void rg_scope_bracket(struct rg_scope *scope)
+void rg_scope_bracket(struct rg_scope *scope, bool patient)
 {
 	int i;
 
 	for (i = 0; scope && i < scope->nr; i++)
-		rg_gate_bracket(scope->states[i], &scope->brackets[i]);
+		rg_gate_bracket(scope->states[i], &scope->brackets[i], patient);
 }
 
 /**

@@ -25,7 +25,7 @@ void rg_scope_free(struct rg_scope *scope);
 
 void rg_scope_enter(struct rg_scope *scope, enum rg_reason why);
 void rg_scope_leave(struct rg_scope *scope, enum rg_await await);
-void rg_scope_bracket(struct rg_scope *scope);
+void rg_scope_bracket(struct rg_scope *scope, bool patient);
 void rg_scope_unbracket(struct rg_scope *scope);
 void rg_scope_fail(struct rg_scope *scope);
 

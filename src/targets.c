@@ -234,8 +234,6 @@ const struct rg_member rg_members[RG_NR_MEMBERS] = {
 		"intel_iommu", "flush.flush_iotlb",
 		"void (*)(struct intel_iommu *, u16, u64, unsigned int, u64)",
 		RG_SET_VTD, -1 },
-	[RG_M_VTD_IOMMU_DEVICE] = {
-		"intel_iommu", "iommu", "struct iommu_device", RG_SET_VTD, -1 },
 	[RG_M_VTD_INFO_BUS] = {
 		"device_domain_info", "bus", "u8", RG_SET_VTD, -1 },
 	[RG_M_VTD_INFO_DEVFN] = {

@@ -165,6 +165,28 @@ def test_bridge_itself(vm, gate, endpoint):
 
 
 @pytest.mark.once
+def test_slow_below_bridge(vm, gate, endpoint):
+    """What is below such a bridge may need longer than the bridge's reset, which waits for nobody:
+    it stays closed until it answers, and is not parked.
+
+    Deliberate break: the bracket of rg_reset_path_bracket() is not patient.
+    """
+    gate()
+    one = endpoint(ONE)
+    vm.write(f"{pci.sysfs(DOWN)}/reset_method", "flr")
+    one.rgx("mute", "20000")
+    try:
+        vm.sh(f"echo 1 > {pci.sysfs(DOWN)}/reset")
+        assert gate_file(vm, ONE, "state") == "closed" and not one.context.present
+    finally:
+        one.rgx("mute", "off")
+        vm.write(f"{pci.sysfs(DOWN)}/reset_method", "default")
+    settled(vm, [one])
+    assert seen(one) == (True, True)
+    anew(vm, [one])
+
+
+@pytest.mark.once
 def test_nothing_below(vm, gate):
     """A reset of a bus that no covered function is on, and of a function that is not covered:
     as on a stock kernel, and nobody is closed for it.

@@ -4,8 +4,8 @@
 import pytest
 from lab import pci
 
-from scenario import FIRST, dmesg_since, gate_file, note, rgx, status, told
-from tree import anew, settled
+from scenario import FIRST, dmesg_since, gate_file, note, rgx, status, told, uptime
+from tree import anew, held_bus, settled
 
 pytestmark = pytest.mark.machine("scenario")
 PORT = "00:1c.0"  # above FIRST
@@ -137,6 +137,56 @@ def test_silent_for_a_while(vm, gate, endpoint):
     assert story[0].all.between(0x110, 0x111).dev_tlb(FIRST) == []
     start = story[0].all.bus_reset_start(PORT)[0]
     assert story[0].ats_on.at - start.at > 2, "it was open before it answered"
+    assert one.context.present and one.ats_on
+    anew(vm, [one])
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie", "trixie-backports")
+def test_reset_in_awaited_window(vm, gate, endpoint):
+    """A reset that begins while the function is awaited after another has its own time: the
+    watchdog of the first does not end the window in the middle of it.
+
+    Deliberate break: rg_gate_shut() leaves the watch of a closed gate as it is.
+    """
+    gate("park_timeout_s=3")
+    one = endpoint()
+    one.rgx("mute", "20000")
+    start = uptime(vm)
+    first = vm.bg(f"rgx reset {PORT} secondary")
+    vm.sh("sleep 2")
+    with held_bus(vm, FIRST, lambda: vm.bg(f"rgx reset {PORT} secondary")):
+        vm.sh(f"sleep {max(start + 3.6 - uptime(vm), 0):.2f}")
+        assert gate_file(vm, FIRST, "state") == "closed" and not one.context.present
+        one.rgx("mute", "off")
+    first.wait()
+    settled(vm, [one])
+    assert one.context.present and one.ats_on
+    anew(vm, [one])
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie", "trixie-backports")
+def test_busy_group_at_the_end(vm, gate, endpoint):
+    """Somebody holds the group's mutex when a window is to open: the function stays closed, the
+    next reset is not held up by that, and it opens when the mutex is free.
+
+    Deliberate break: rg_gate_lock_group() waits for the mutex.
+    """
+    gate()
+    one = endpoint()
+    marker = note(vm, "case: busy at the end")
+    with one.window():
+        vm.sh(f"rgx holdmutex {FIRST} 5000")
+    assert gate_file(vm, FIRST, "state") == "closed" and not one.context.present
+    start = uptime(vm)
+    vm.sh(f"rgx reset {PORT} secondary")
+    assert uptime(vm) - start < LIMIT
+    assert not one.context.present
+    vm.sh("rgx idle", timeout=60)
+    settled(vm, [one])
+    lines = [line for line in dmesg_since(vm, marker) if "not opened" in line]
+    assert len(lines) == 1 and FIRST in lines[0], lines
     assert one.context.present and one.ats_on
     anew(vm, [one])
 
