@@ -62,7 +62,7 @@ def _unpacked(text):
     return base64.b64decode(text)
 
 
-_RUNS = -1  # as rgxagent.c says it
+_GOES_ON = -1  # as rgxagent.c says it
 
 
 class Background:
@@ -75,7 +75,7 @@ class Background:
     def _ended(self, seconds):
         if not self._result:
             answer = self._vm.ask("wait", f"{self._number} {int(seconds * 1000)}", seconds + 10)
-            self._result = None if answer.rc == _RUNS else answer
+            self._result = None if answer.rc == _GOES_ON else answer
         return self._result
 
     def done(self):
