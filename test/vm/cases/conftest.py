@@ -4,6 +4,7 @@
 import types
 
 import pytest
+from lab import pci
 
 import scenario
 import vmm
@@ -48,3 +49,26 @@ def vfio(vm):
         one.wait_gone()
     for one in functions:
         one.close()
+
+
+@pytest.fixture
+def contain(vm):
+    """contain(port): the kernel finds DPC in that port; at the end it finds none."""
+    taken = []
+
+    def scan_again(port):
+        vm.sh(f"echo 1 > {pci.sysfs(port)}/remove; echo 1 > /sys/bus/pci/rescan", timeout=60)
+
+    def take(port):
+        scenario.rgx(vm, "dpc", port, "on")
+        taken.append(port)
+        scan_again(port)
+
+    yield take
+    for port in taken if vm.alive else ():
+        vm.sh(f"rgx -k linger off , vote need_reset recovered , dpc {port} release , "
+              f"link {port} up", check=False)
+        # What comes back by hotplug does so before the next removal.
+        vm.sh("echo 1 > /sys/bus/pci/rescan", timeout=60)
+        scenario.rgx(vm, "dpc", port, "off")
+        scan_again(port)

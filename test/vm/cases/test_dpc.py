@@ -22,29 +22,6 @@ OVER = ("resume", "gone")
 REFS = "/sys/module/resetgate/refcnt"
 
 
-@pytest.fixture
-def contain(vm):
-    """contain(port): the kernel finds DPC in that port; at the end it finds none."""
-    taken = []
-
-    def scan_again(port):
-        vm.sh(f"echo 1 > {pci.sysfs(port)}/remove; echo 1 > /sys/bus/pci/rescan", timeout=60)
-
-    def take(port):
-        rgx(vm, "dpc", port, "on")
-        taken.append(port)
-        scan_again(port)
-
-    yield take
-    for port in taken if vm.alive else ():
-        vm.sh(f"rgx -k linger off , vote need_reset recovered , dpc {port} release , "
-              f"link {port} up", check=False)
-        # What comes back by hotplug does so before the next removal.
-        vm.sh("echo 1 > /sys/bus/pci/rescan", timeout=60)
-        rgx(vm, "dpc", port, "off")
-        scan_again(port)
-
-
 def gone(vm, bdf):
     """Wait until hotplug has taken a function away: device_del() takes the directory after the
     notifiers are through, the bus's link to it long before."""

@@ -141,6 +141,37 @@ def test_silent_for_a_while(vm, gate, endpoint):
     anew(vm, [one])
 
 
+@pytest.mark.long
+@pytest.mark.once
+@pytest.mark.kernels("trixie")
+def test_silent_for_good(vm, gate, endpoint):
+    """One that nobody restores, and that does not answer within a minute, is parked, with one line.
+
+    Deliberate break: rg_gate_await_work() asks for ever.
+    """
+    gate()
+    one = endpoint()
+    vm.write(f"{pci.sysfs(PORT)}/reset_method", "flr")
+    marker = note(vm, "case: silent for good")
+    one.rgx("mute", "on")
+    try:
+        vm.sh(f"echo 1 > {pci.sysfs(PORT)}/reset")
+        start = uptime(vm)
+        vm.sh("sleep 55", timeout=150)
+        if uptime(vm) - start < 59:
+            assert gate_file(vm, FIRST, "state") == "closed"
+        vm.sh("sleep 8", timeout=60)
+        assert gate_file(vm, FIRST, "state") == "parked" and not one.context.present
+        assert gate_file(vm, FIRST, "reason") == "silent"
+        assert len([line for line in dmesg_since(vm, marker) if "parked" in line]) == 1
+    finally:
+        one.rgx("mute", "off")
+        vm.write(f"{pci.sysfs(PORT)}/reset_method", "default")
+    vm.write(f"{pci.sysfs(FIRST)}/resetgate/state", "open")
+    assert one.context.present and one.ats_on
+    anew(vm, [one])
+
+
 @pytest.mark.once
 @pytest.mark.kernels("trixie", "trixie-backports")
 def test_reset_in_awaited_window(vm, gate, endpoint):

@@ -9,7 +9,7 @@ import pytest
 from lab import memory, pci, trace
 
 from scenario import FIRST, IOVA, Story, errno, gate_file, rgx, told
-from tree import IN, OUT, Recovery, settled
+from tree import IN, OUT, Containment, Recovery, settled
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.modes("sm-fs")]
 
@@ -278,6 +278,27 @@ def test_controls_before_ats(vm, kernel, gate, one):
             raise AssertionError(f"{name}: {error}") from error
         assert controls(vm) == ALL_ON, name
         one.rgx("busmaster", "on")
+
+
+@pytest.mark.kernels("trixie", "trixie-backports")
+def test_controls_after_containment(vm, request, gate, contain):
+    """I6: the same in the recovery from a containment (DPC), whose port has to be found anew.
+
+    Deliberate break: rg_endpoint_write_controls() writes ATS first.
+    """
+    gate()
+    contain(PORT)
+    one = request.getfixturevalue("one")
+    assert pasid(vm, "set", GOES, R, "faults") == 0
+    assert controls(vm) == ALL_ON, "the driver did not find them"
+    with told(vm, one) as stories:
+        recovery = Containment(vm, PORT, FIRST, ("resume", "gone"))
+        recovery.release()
+        recovery.wait()
+    settled(vm, [one])
+    assert [what for what, _, _ in recovery.events()] == ["error", "slot_reset", "resume"]
+    judge_order(stories[0].all, one.config)
+    assert controls(vm) == ALL_ON
 
 
 @pytest.mark.kernels("bookworm", "trixie", "trixie-rt")

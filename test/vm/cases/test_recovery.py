@@ -35,17 +35,22 @@ def fatal(vm, ends, error, votes="need_reset recovered"):
     return states, stories, recovery.events()
 
 
+ERRORS = pytest.mark.parametrize("error", (FATAL_ONE, FATAL_TREE), ids=("endpoint", "root-port"))
+
+
+@ERRORS
 @pytest.mark.once
 @pytest.mark.kernels("trixie", "trixie-backports")
-def test_stock_recovery(vm, endpoint):
+def test_stock_recovery(vm, endpoint, error):
     """Without the module, on 7.x as well: ATC invalidations go out in the reset."""
+    found_again(vm)
     ends = [endpoint(ONE), endpoint(TWO)]
-    states, stories, _ = fatal(vm, ends, FATAL_ONE)
+    states, stories, _ = fatal(vm, ends, error)
     assert states[ONE][0], "nothing blocks it"
     assert len(stories[ONE].all.between(IN, OUT).dev_tlb(ONE)) > 20
 
 
-@pytest.mark.parametrize("error", (FATAL_ONE, FATAL_TREE), ids=("endpoint", "root-port"))
+@ERRORS
 @pytest.mark.modes("legacy", "sm-fs")
 def test_fatal(vm, gate, endpoint, error):
     """I1, I2, I6, R16: a frozen channel closes every function below the port; each opens before its
@@ -162,3 +167,61 @@ def test_non_fatal(vm, kernel, gate, endpoint):
     assert resets == (kernel.series >= (6, 18))
     assert windows(vm, ONE) - before == resets
     assert one.context.present and one.ats_on
+
+
+def non_fatal(vm, one):
+    """An error that is not fatal, whose bus reset is held: its entry in it, and what was sent."""
+    rgx(vm, "vote need_reset recovered")
+    with told_all(vm, [one]) as stories, one.storm():
+        with held_bus(vm, ONE, lambda: Recovery(vm, NON_FATAL, ONE, OVER)) as recovery:
+            vm.mark(IN)
+            present = one.context.present
+            one.rounds(30)
+            vm.mark(OUT)
+    assert [what for what, _, _ in recovery.events()] == ["error", "slot_reset", "resume"]
+    return present, len(stories[ONE].all.between(IN, OUT).dev_tlb(ONE))
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie-backports")
+def test_stock_non_fatal(vm, endpoint):
+    """Without the module ATC invalidations go out in the reset that 6.18 and later do."""
+    found_again(vm)
+    present, sent = non_fatal(vm, endpoint(ONE))
+    assert present and sent > 20
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie-backports")
+def test_non_fatal_is_silent(vm, gate, endpoint):
+    """With it none does.
+
+    Deliberate break: rg_wrap_secondary_bus() does not enter.
+    """
+    gate()
+    found_again(vm)
+    one = endpoint(ONE)
+    assert non_fatal(vm, one) == (False, 0)
+    assert one.context.present and one.ats_on
+
+
+@pytest.mark.long
+@pytest.mark.once
+@pytest.mark.kernels("trixie-backports")
+def test_non_fatal_reset_fails(vm, gate, endpoint):
+    """A channel that is not frozen, and a reset after which the function stays silent for the
+    kernel's minute: the drivers could all recover, and yet it is parked.
+
+    Deliberate break: rg_recovery_failed() looks at a frozen channel only.
+    """
+    gate()
+    found_again(vm)
+    one = endpoint(ONE)
+    rgx(vm, "vote need_reset recovered")
+    one.rgx("mute", "dead")
+    Recovery(vm, NON_FATAL, ONE, OVER)
+    vm.sh(f"i=0; until grep -qx parked {pci.sysfs(ONE)}/resetgate/state; do i=$((i+1)); "
+          "[ $i -lt 90 ] || exit 1; sleep 1; done", timeout=180)
+    assert gate_file(vm, ONE, "reason") == "recovery_failed" and not one.context.present
+    one.rgx("mute", "off")
+    anew(vm, [one])
