@@ -74,7 +74,7 @@ static int rg_wrap_hotplug_slot(struct hotplug_slot *hotplug, bool probe)
 
 static void rg_bus_bracket(struct rg_bus_call *call, enum rg_target_id id, void *arg)
 {
-	/* These callers wait for what they restore. */
+	/* These callers wait for the first on the bus, and nobody restores the rest later. */
 	rg_scope_bracket(call->scope, false);
 	rg_pass_begin(&call->pass, id, arg);
 }

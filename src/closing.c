@@ -40,9 +40,6 @@ void rg_closing_begin(struct rg_closing *closing)
  * @state: the function's state
  * @deadline: jiffies
  *
- * Who holds it may wait for an IOMMU that a silent function has stuck; the reset
- * that cures that must not wait for them.
- *
  * Context: Process context, sleeps until the deadline at the most.
  * Return: 0, or -ETIMEDOUT.
  */

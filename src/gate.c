@@ -28,12 +28,14 @@
  * Lock order: device lock, state->lock, group mutex, the IOMMU driver's locks,
  * endpoint lock.
  */
+#include <linux/delay.h>
 #include <linux/iommu.h>
 #include <linux/pci-ats.h>
 
 #include "closing.h"
 #include "events.h"
 #include "gate.h"
+#include "opening.h"
 #include "params.h"
 #include "patch.h"
 #include "scope.h"
@@ -69,15 +71,25 @@ static void rg_gate_watch(struct rg_state *state)
 {
 	unsigned long limit = rg_param_park_timeout() * HZ;
 
-	state->park_at = jiffies + limit;
+	/* The work may be on its way to state->lock already: it looks at the time. */
+	state->park_at = jiffies + (limit ?: MAX_JIFFY_OFFSET);
 	if (limit)
 		mod_delayed_work(rg_gate_queue, &state->park_work, limit);
+	else
+		cancel_delayed_work(&state->park_work);
 }
 
-/* For this reset; its time runs anew where it begins in a window that awaits an end. */
+/*
+ * For this reset; its time runs anew where it begins in a window that awaits an
+ * end. The patience of those that still have to restore it stays.
+ */
 static void rg_gate_begin(struct rg_state *state, enum rg_reason why)
 {
+	const struct rg_bracket *bracket;
+
 	state->patient = state->pdev->is_virtfn || why == RG_WHY_RECOVERY;
+	list_for_each_entry(bracket, &state->brackets, node)
+		state->patient |= bracket->owes && bracket->patient;
 	rg_gate_watch(state);
 }
 
@@ -119,22 +131,11 @@ static void rg_gate_close(struct rg_state *state, enum rg_reason why,
 	rg_gate_closed(state, why);
 }
 
-/*
- * The group's mutex to open with, in time: a close must not wait for those that
- * hold it by way of state->lock. Told once.
- */
-static bool rg_gate_lock_group(struct rg_state *state)
+/* It is about to open; where it cannot at once, it will without being asked again. */
+static void rg_gate_unpark(struct rg_state *state)
 {
-	struct rg_closing closing;
-
-	rg_closing_begin(&closing);
-	if (!rg_closing_lock_group(state, closing.deadline))
-		return true;
-	if (state->last_error != -EBUSY)
-		pci_warn(state->pdev,
-			 "not opened: expected its IOMMU group to be free within a second, found it busy; a closed function is tried again, a parked one by writing open to its resetgate/state\n");
-	state->last_error = -EBUSY;
-	return false;
+	WRITE_ONCE(state->phase, RG_CLOSED);
+	rg_gate_watch(state);
 }
 
 /*
@@ -151,31 +152,21 @@ static void rg_gate_await(struct rg_state *state, enum rg_await await)
 	mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_FIRST);
 }
 
-/* Where the group is busy it stays closed, and is asked again; or parked. */
-static void rg_gate_open(struct rg_state *state, bool answers)
+/* Its group is busy: it is tried again, whether it answers by then or not. */
+static void rg_gate_retry(struct rg_state *state)
 {
-	/*
-	 * One that was closed untouched, and not reset after all, has its ATS on:
-	 * what its ATC holds goes with that. PASID and PRI need it off.
-	 */
-	if (answers)
-		rg_endpoint_ats_off(state->pdev);
-	if (!rg_gate_lock_group(state)) {
-		if (state->phase == RG_CLOSED)
-			rg_gate_await(state, RG_AWAIT_RESET);
-		return;
-	}
-	if (answers)
-		rg_endpoint_controls(&state->ep, state->pdev);
-	/*
-	 * Silent: what would turn its ATS on goes on being withheld, together
-	 * with its ATC invalidations, until rg_gate_unmute().
-	 */
-	rg_rids_unblock(state, !answers);
-	if (answers)
-		rg_endpoint_open(&state->ep, state->pdev);
-	mutex_unlock(rg_gate_group_mutex(state));
+	state->awaiting = true;
+	state->await_until = jiffies;
+	mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_AGAIN);
+}
 
+/* Returns false while its group is busy: then it stays closed, and is tried again. */
+static bool rg_gate_open(struct rg_state *state, bool answers)
+{
+	if (!rg_opening_unblock(state, answers)) {
+		rg_gate_retry(state);
+		return false;
+	}
 	cancel_delayed_work(&state->park_work);
 	state->awaiting = false;
 	WRITE_ONCE(state->phase, RG_OPEN);
@@ -184,18 +175,17 @@ static void rg_gate_open(struct rg_state *state, bool answers)
 	rg_events_post(state, RG_EVENT_OPENED);
 	state->muted = !answers;
 	rg_closing_release(state);
+	return true;
 }
 
-/* It opened silent, and answers now; what it has in its ATC came with ATS. */
+/* It opened silent, and answers now. */
 static void rg_gate_unmute(struct rg_state *state)
 {
-	rg_endpoint_ats_off(state->pdev);
-	if (!rg_gate_lock_group(state))
+	if (!rg_opening_unmute(state)) {
+		rg_gate_retry(state);
 		return;
-	rg_endpoint_controls(&state->ep, state->pdev);
-	rg_rids_unfilter(state);
-	rg_endpoint_open(&state->ep, state->pdev);
-	mutex_unlock(rg_gate_group_mutex(state));
+	}
+	state->awaiting = false;
 	state->muted = false;
 	rg_closing_release(state);
 }
@@ -210,6 +200,7 @@ static void rg_gate_park(struct rg_state *state, enum rg_reason why)
 {
 	cancel_delayed_work(&state->park_work);
 	state->awaiting = false;
+	WRITE_ONCE(state->busy, false);
 	state->patient = false;
 	WRITE_ONCE(state->phase, RG_PARKED);
 	state->reason = why;
@@ -235,10 +226,9 @@ static void rg_gate_end(struct rg_state *state)
 		rg_gate_park(state, RG_WHY_SILENT);
 		return;
 	}
-	if (!answers)
+	if (rg_gate_open(state, answers) && !answers)
 		pci_warn(state->pdev,
 			 "opened without ATS: expected an answer to config reads after the reset, found none, and on_failed_reset=open; reset it again\n");
-	rg_gate_open(state, answers);
 }
 
 /* The innermost bracket of this task in which a reset would be restored. */
@@ -264,8 +254,8 @@ static bool rg_gate_is_owed(const struct rg_state *state)
 
 /*
  * With state->lock held: no reset runs, nobody will restore and tell. The VFs of
- * a PF answer once it is restored; they are closed for a time even where the PF
- * itself does not take part.
+ * a PF answer once it is restored, and have PASID control in common with it: they
+ * follow it. They are closed for a time even where the PF itself does not take part.
  */
 static void rg_gate_settle(struct rg_state *state)
 {
@@ -277,7 +267,7 @@ static void rg_gate_settle(struct rg_state *state)
 		rg_gate_end(state);
 	else if (state->muted && !state->dead && rg_endpoint_answers(state->pdev))
 		rg_gate_unmute(state);
-	if (!vfs)
+	if (!vfs || state->awaiting)
 		return;
 	state->vfs = NULL;
 	rg_scope_leave(vfs, RG_AWAIT_NOW);
@@ -313,12 +303,13 @@ notrace bool rg_gate_takes_part(const struct rg_state *state)
  * runs ungated. rg_gate_fence() and rg_gate_fenced() must follow.
  *
  * Context: Process context, sleeps until the deadline at the most, as long as the
- * function has transactions pending, and a second while somebody opens it.
+ * function has transactions pending, and a moment while somebody opens it.
  */
 void rg_gate_shut(struct rg_state *state, enum rg_reason why, struct rg_closing *closing)
 {
 	mutex_lock(&state->lock);
 	state->awaiting = false;
+	WRITE_ONCE(state->busy, false);
 	if (state->depth == 0) {
 		/* Upstream's gate, where there is one, asks for it in the reset. */
 		WRITE_ONCE(state->ungated, state->phase == RG_OPEN &&
@@ -430,7 +421,7 @@ static void rg_gate_park_work(struct work_struct *work)
 					      park_work);
 
 	mutex_lock(&state->lock);
-	if (state->phase == RG_CLOSED && !state->dead &&
+	if (state->phase == RG_CLOSED && !state->dead && !state->busy &&
 	    !time_before(jiffies, state->park_at)) {
 		state->last_error = -ETIMEDOUT;
 		state->prepared = NULL;
@@ -466,10 +457,8 @@ void rg_gate_leave(struct rg_state *state, enum rg_await await)
 	if (!WARN_ON_ONCE(!state->depth))
 		WRITE_ONCE(state->depth, state->depth - 1);
 	/* It took longer than anybody would wait, and yet it ended. */
-	if (!state->depth && state->phase == RG_PARKED && state->reason == RG_WHY_TIMEOUT) {
-		WRITE_ONCE(state->phase, RG_CLOSED);
-		rg_gate_watch(state);
-	}
+	if (!state->depth && state->phase == RG_PARKED && state->reason == RG_WHY_TIMEOUT)
+		rg_gate_unpark(state);
 	if (bracket) {
 		/* Others may still reset it: this caller restores it all the same. */
 		bracket->owes = true;
@@ -548,8 +537,10 @@ void rg_gate_rebound(struct rg_state *state)
 {
 	mutex_lock(&state->lock);
 	if (state->phase == RG_PARKED && state->reason == RG_WHY_FAILED &&
-	    !state->depth && !state->dead && rg_endpoint_answers(state->pdev))
+	    !state->depth && !state->dead && rg_endpoint_answers(state->pdev)) {
+		rg_gate_unpark(state);
 		rg_gate_open(state, true);
+	}
 	mutex_unlock(&state->lock);
 }
 
@@ -605,13 +596,23 @@ void rg_gate_prepared(struct rg_state *state)
 	mutex_unlock(&state->lock);
 }
 
+/* Without state->lock: a reset that comes must not wait for the group, we do. */
+static void rg_gate_wait_busy(struct rg_state *state)
+{
+	unsigned long limit = jiffies + RG_AWAIT_LIMIT;
+
+	while (READ_ONCE(state->busy) && time_before(jiffies, limit))
+		msleep(20);
+}
+
 /**
  * rg_gate_restored - config space is restored, the driver is about to be told
  * @state: the function's state
  *
- * Opens the gate: the driver's next DMA comes after it.
+ * Opens the gate: the driver's next DMA comes after it, unless the function is
+ * silent, or its group stays busy for a minute.
  *
- * Context: Process context, the device lock is held.
+ * Context: Process context, the device lock is held; sleeps.
  */
 void rg_gate_restored(struct rg_state *state)
 {
@@ -627,6 +628,7 @@ void rg_gate_restored(struct rg_state *state)
 	}
 	rg_gate_settle(state);
 	mutex_unlock(&state->lock);
+	rg_gate_wait_busy(state);
 }
 
 /* What parked it stays the reason while it cannot be opened. */
@@ -634,8 +636,9 @@ static int rg_gate_reopen_parked(struct rg_state *state)
 {
 	if (!rg_endpoint_answers(state->pdev) && !rg_param_open_silent())
 		return -EIO;
+	rg_gate_unpark(state);
 	rg_gate_end(state);
-	return state->phase == RG_PARKED ? state->last_error : 0;
+	return state->phase == RG_PARKED ? -EIO : 0;
 }
 
 static int rg_gate_reopen_muted(struct rg_state *state)
@@ -645,17 +648,17 @@ static int rg_gate_reopen_muted(struct rg_state *state)
 	if (!rg_endpoint_answers(state->pdev))
 		return -EIO;
 	rg_gate_unmute(state);
-	return state->muted ? state->last_error : 0;
+	return 0;
 }
 
 /**
  * rg_gate_reopen - the administrator opens a parked function
  * @state: the function's state
  *
- * One that opened silent gets its ATS.
+ * One that opened silent gets its ATS. Where its group is busy that comes later.
  *
  * Context: Process context, sleeps.
- * Return: 0; -EBUSY if a reset is running or its group is busy; -EINVAL if it is open; -EIO if the
+ * Return: 0; -EBUSY if a reset is running; -EINVAL if it is open; -EIO if the
  * function is still silent and on_failed_reset=park, or it is open already.
  */
 int rg_gate_reopen(struct rg_state *state)
@@ -691,6 +694,7 @@ void rg_gate_bury(struct rg_state *state)
 	state->vfs = NULL;
 	state->dead = true;
 	state->awaiting = false;
+	WRITE_ONCE(state->busy, false);
 	if (state->phase != RG_OPEN || state->muted) {
 		state->muted = false;
 		WRITE_ONCE(state->phase, RG_OPEN);

@@ -93,7 +93,9 @@ struct rg_bracket {
  * @untouched: closed without an access to the function
  * @unfenced: blocked; what began earlier may still go out, and ATS is on
  * @patient: silence at its end is not the last word yet
- * @awaiting: in reset no more, but it need not answer yet, and nobody restores it
+ * @awaiting: in reset no more; asked again and again until it can be opened, for
+ *	it need not answer yet and nobody restores it, or its group is busy
+ * @busy: its group was when it should have opened, or got its ATS
  * @await_until: jiffies; then it has been silent for too long
  * @park_at: jiffies; then nobody will end the window any more
  * @muted: open, but silent: its ATC invalidations are still dropped, and its
@@ -138,6 +140,7 @@ struct rg_state {
 	bool unfenced;
 	bool patient;
 	bool awaiting;
+	bool busy;
 	unsigned long await_until;
 	unsigned long park_at;
 	bool muted;

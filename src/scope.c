@@ -25,8 +25,8 @@ static bool rg_scope_is_below(const struct rg_state *state, const void *what)
 
 /*
  * The slot of a function is its own, or that of the bridge above it on the slot's
- * bus. A VF has none, and its PF must not be followed here; the bus reset that a
- * slot's reset ends in closes it.
+ * bus. A VF on a bus of its own has none, and its PF must not be followed here; the
+ * bus reset that a slot's reset ends in closes it.
  */
 static bool rg_scope_is_in_slot(const struct rg_state *state, const void *what)
 {
@@ -119,7 +119,8 @@ struct rg_scope *rg_scope_below(const struct pci_bus *bus)
  * @slot: the slot; may be NULL
  *
  * Context: Process context, sleeps.
- * Return: those in it and below it but for VFs; NULL if there are none.
+ * Return: those in it and below it, but for VFs on a bus of their own; NULL if
+ * there are none.
  */
 struct rg_scope *rg_scope_slot(const struct pci_slot *slot)
 {

@@ -200,23 +200,29 @@ def test_reset_in_awaited_window(vm, gate, endpoint):
 @pytest.mark.kernels("trixie", "trixie-backports")
 def test_busy_group_at_the_end(vm, gate, endpoint):
     """Somebody holds the group's mutex when a window is to open: the function stays closed, the
-    next reset is not held up by that, and it opens when the mutex is free.
+    next reset is not held up by that, and it opens, with one line, when the mutex is free.
 
-    Deliberate break: rg_gate_lock_group() waits for the mutex.
+    Deliberate break: rg_opening_lock_group() waits for the mutex.
     """
     gate()
     one = endpoint()
     marker = note(vm, "case: busy at the end")
-    with one.window():
-        vm.sh(f"rgx holdmutex {FIRST} 5000")
+    one.rgx("hold", "flr")
+    reset = vm.bg(f"rgx reset {FIRST} function")
+    one.rgx("waitreset")
+    vm.sh(f"rgx holdmutex {FIRST} 5000")
+    one.rgx("unhold")
+    vm.sh("sleep .5")
     assert gate_file(vm, FIRST, "state") == "closed" and not one.context.present
+    assert not reset.done(), "the driver was told that the reset is over"
     start = uptime(vm)
     vm.sh(f"rgx reset {PORT} secondary")
     assert uptime(vm) - start < LIMIT
     assert not one.context.present
     vm.sh("rgx idle", timeout=60)
+    reset.wait()
     settled(vm, [one])
-    lines = [line for line in dmesg_since(vm, marker) if "not opened" in line]
+    lines = [line for line in dmesg_since(vm, marker) if "opens late" in line]
     assert len(lines) == 1 and FIRST in lines[0], lines
     assert one.context.present and one.ats_on
     anew(vm, [one])

@@ -71,3 +71,23 @@ def test_pf_reset(vm, gate, vfs):
         assert [value for _, value in story.ats_writes(this.bdf, this.config.ats)] == [False, True]
         assert off.index < story.mark(IN).index < restored[-1].index < on.index
     assert one.root[0] == wanted[0]
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie", "trixie-backports")
+def test_late_pf(vm, gate, vfs):
+    """I6: where the PF's group is busy when its reset ends, the PF opens late, and its VFs, whose
+    PASID control is its own, not before it.
+
+    Deliberate break: rg_gate_settle() leaves the VFs while the PF waits.
+    """
+    gate()
+    stories = flr_above(vm, PF, vfs, lambda: vm.sh(f"rgx holdmutex {PF} 2000"))
+    vm.sh("rgx idle", timeout=60)
+    settled(vm, vfs)
+    story = stories[ONE].all
+    on = {bdf: [event for event, on in story.ats_writes(bdf, pci.config(vm, bdf).ats) if on]
+          for bdf in (PF, ONE, TWO)}
+    assert all(len(events) == 1 for events in on.values()), on
+    assert on[PF][0].index < min(on[ONE][0].index, on[TWO][0].index)
+    assert on[PF][0].at - story.mark(OUT).at > 1, "it was not late: nothing was tested"
