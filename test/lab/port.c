@@ -150,15 +150,23 @@ static void rgl_port_bridge_reset(bool on)
 	rgl_shim_write(bus, rgl_port.devfn, PCI_BRIDGE_CONTROL, 2, ctrl);
 }
 
-/* As the reset of the bus leaves it in hardware. */
-static void rgl_port_ats_off(void)
+/* As the reset of the bus leaves them in hardware. */
+static void rgl_port_controls_off(void)
 {
 	struct pci_dev *pdev = NULL;
 
-	for_each_pci_dev(pdev)
-		if (rgl_port_lost(pdev->bus) && pdev->ats_cap)
+	for_each_pci_dev(pdev) {
+		struct rgl_at at = {
+			pci_domain_nr(pdev->bus), pdev->bus->number, pdev->devfn
+		};
+
+		if (!rgl_port_lost(pdev->bus))
+			continue;
+		rgl_caps_reset(&at);
+		if (pdev->ats_cap)
 			rgl_shim_write(pdev->bus, pdev->devfn,
 				       pdev->ats_cap + PCI_ATS_CTRL, 2, 0);
+	}
 }
 
 static void rgl_port_link_down(bool *why)
@@ -169,7 +177,7 @@ static void rgl_port_link_down(bool *why)
 	port->end = rgl_shim_read(port->bus, port->devfn, PCI_SUBORDINATE_BUS, 1);
 	WRITE_ONCE(*why, true);
 	rgl_port_bridge_reset(true);
-	rgl_port_ats_off();
+	rgl_port_controls_off();
 }
 
 static void rgl_port_link_up(bool *why)

@@ -115,7 +115,7 @@ def test_parked(vm, gate, endpoint):
 
 @pytest.mark.once
 def test_silent_for_a_while(vm, gate, endpoint):
-    """A bus reset that nobody restores, of a function that needs three seconds to answer: it stays
+    """A bus reset that nobody restores, of a function that needs seconds to answer: it stays
     closed and silent until it does, and is not parked.
 
     Deliberate breaks: rg_scope_leave() in rg_bus_leave() with RG_AWAIT_NOT (it is parked);
@@ -124,14 +124,17 @@ def test_silent_for_a_while(vm, gate, endpoint):
     gate()
     one = endpoint()
     with told(vm, one) as story, one.storm():
-        one.rgx("mute", "3000")
+        one.rgx("mute", "20000")
         # The kernel itself waits for what is below before it returns.
         job = vm.bg(f"rgx reset {PORT} secondary")
-        vm.sh("sleep .5")
+        while not vm.trace().bus_reset_start(PORT):
+            assert not job.done()
         vm.mark(0x110)
         one.rounds(50)
+        vm.sh("sleep 2")
         assert gate_file(vm, FIRST, "state") == "closed" and not one.context.present
         vm.mark(0x111)
+        one.rgx("mute", "off")
         job.wait()
         settled(vm, [one])
     assert story[0].all.between(0x110, 0x111).dev_tlb(FIRST) == []
