@@ -147,12 +147,13 @@ static void rg_gate_await(struct rg_state *state, enum rg_await await)
 	if (await == RG_AWAIT_NOW && rg_endpoint_answers(state->pdev))
 		return;
 	state->patient = false;
+	WRITE_ONCE(state->busy, false);
 	state->awaiting = true;
 	state->await_until = jiffies + RG_AWAIT_LIMIT;
 	mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_FIRST);
 }
 
-/* Its group is busy: it is tried again, whether it answers by then or not. */
+/* Its group is busy: it is tried again soon. */
 static void rg_gate_retry(struct rg_state *state)
 {
 	state->awaiting = true;
@@ -398,6 +399,9 @@ static void rg_gate_await_work(struct work_struct *work)
 		    time_after(jiffies, state->await_until)) {
 			state->awaiting = false;
 			rg_gate_settle(state);
+			/* Where it did not come to that, its group is not what it waits for. */
+			if (!state->awaiting)
+				WRITE_ONCE(state->busy, false);
 		} else {
 			mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_AGAIN);
 		}
@@ -545,6 +549,24 @@ void rg_gate_rebound(struct rg_state *state)
 }
 
 /**
+ * rg_gate_wait_busy - wait until a function is open whose group is busy
+ * @state: the function's state
+ *
+ * For whoever goes on with the function next. Without state->lock, for a reset
+ * that comes meanwhile must not wait for the group. Such a reset ends the wait:
+ * the function is closed for that one.
+ *
+ * Context: Process context, sleeps ten seconds at the most; the caller may hold
+ * the device lock and pci_bus_sem.
+ */
+void rg_gate_wait_busy(const struct rg_state *state)
+{
+	while (READ_ONCE(state->busy) &&
+	       time_before(jiffies, READ_ONCE(state->busy_until)))
+		msleep(20);
+}
+
+/**
  * rg_gate_bracket - a caller saves config space, resets, and restores it
  * @state: the function's state
  * @bracket: on the caller's stack, until rg_gate_unbracket()
@@ -596,21 +618,12 @@ void rg_gate_prepared(struct rg_state *state)
 	mutex_unlock(&state->lock);
 }
 
-/* Without state->lock: a reset that comes must not wait for the group, we do. */
-static void rg_gate_wait_busy(struct rg_state *state)
-{
-	unsigned long limit = jiffies + RG_AWAIT_LIMIT;
-
-	while (READ_ONCE(state->busy) && time_before(jiffies, limit))
-		msleep(20);
-}
-
 /**
  * rg_gate_restored - config space is restored, the driver is about to be told
  * @state: the function's state
  *
  * Opens the gate: the driver's next DMA comes after it, unless the function is
- * silent, or its group stays busy for a minute.
+ * silent, its group stays busy for ten seconds, or another reset has begun.
  *
  * Context: Process context, the device lock is held; sleeps.
  */

@@ -95,7 +95,8 @@ struct rg_bracket {
  * @patient: silence at its end is not the last word yet
  * @awaiting: in reset no more; asked again and again until it can be opened, for
  *	it need not answer yet and nobody restores it, or its group is busy
- * @busy: its group was when it should have opened, or got its ATS
+ * @busy: awaiting, because its group was busy when it should have opened
+ * @busy_until: jiffies; so long the driver is not told that the reset is over
  * @await_until: jiffies; then it has been silent for too long
  * @park_at: jiffies; then nobody will end the window any more
  * @muted: open, but silent: its ATC invalidations are still dropped, and its
@@ -141,6 +142,7 @@ struct rg_state {
 	bool patient;
 	bool awaiting;
 	bool busy;
+	unsigned long busy_until;
 	unsigned long await_until;
 	unsigned long park_at;
 	bool muted;
@@ -183,6 +185,7 @@ void rg_gate_rebound(struct rg_state *state);
 void rg_gate_finish(struct rg_state *state);
 void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket, bool patient);
 void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket);
+void rg_gate_wait_busy(const struct rg_state *state);
 void rg_gate_prepared(struct rg_state *state);
 void rg_gate_restored(struct rg_state *state);
 int rg_gate_reopen(struct rg_state *state);

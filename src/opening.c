@@ -4,7 +4,8 @@
  *
  * Who holds the group's mutex may wait for an IOMMU that another silent function
  * has stuck. The reset that cures that one comes to this function's state->lock,
- * so nobody waits for the mutex for long with that held.
+ * so nobody waits for the mutex for long with that held: a tenth of a second,
+ * and as long again for each VF that opens after its PF.
  */
 #include <linux/pci.h>
 
@@ -15,6 +16,9 @@
 #define RG_OPEN_FIRST (HZ / 10)
 #define RG_OPEN_AGAIN (HZ / 100)
 
+/* Whoever waits for the opening holds the device's lock, and others may want that. */
+#define RG_BUSY_LIMIT (10 * HZ)
+
 /* Told once. */
 static bool rg_opening_lock_group(struct rg_state *state)
 {
@@ -24,11 +28,13 @@ static bool rg_opening_lock_group(struct rg_state *state)
 		WRITE_ONCE(state->busy, false);
 		return true;
 	}
-	if (!state->busy)
+	if (!state->busy) {
 		pci_warn(state->pdev,
 			 "%s late: expected its IOMMU group to be free within %u ms, found it busy; it is tried again until it is\n",
 			 state->muted ? "gets its ATS" : "opens",
 			 jiffies_to_msecs(RG_OPEN_FIRST));
+		WRITE_ONCE(state->busy_until, jiffies + RG_BUSY_LIMIT);
+	}
 	WRITE_ONCE(state->busy, true);
 	return false;
 }

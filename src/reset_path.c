@@ -65,6 +65,8 @@ static int rg_reset_path_bracket(enum rg_target_id id, struct pci_dev *pdev)
 	if (state)
 		rg_gate_unbracket(state, &bracket);
 	rg_scope_unbracket(below);
+	if (state)
+		rg_gate_wait_busy(state);
 	rg_scope_free(below);
 	rg_registry_put(state);
 	rg_pass_exit();
@@ -103,6 +105,9 @@ static int rg_reset_path_reset(enum rg_target_id id, struct pci_dev *pdev,
 		rg_gate_leave(state, RG_AWAIT_NOT);
 	rg_scope_leave(vfs, RG_AWAIT_NOW);
 	rg_scope_leave(below, RG_AWAIT_RESET);
+	/* A caller that restores by itself goes on with it now. */
+	if (state)
+		rg_gate_wait_busy(state);
 	rg_scope_free(vfs);
 	rg_scope_free(below);
 	rg_registry_put(state);
