@@ -82,8 +82,9 @@ class Background:
         return self._ended(0) is not None
 
     def wait(self, timeout=60, check=True):
-        result = self._ended(timeout)
-        if not result:
+        """Its Result; with an exit code of -1, or raised, that it has not ended in time."""
+        result = self._ended(timeout) or Result(_GOES_ON, b"")
+        if check and result.rc == _GOES_ON:
             raise CommandFailed(f"`{self._command}` has not ended in {timeout} s")
         if check and result.rc:
             raise CommandFailed(f"`{self._command}` gave {result.rc}:\n{result.out}")
