@@ -4,7 +4,6 @@
 import os
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 from lab import build, host, images, kernels, machines, pool
 from lab.__main__ import setup
@@ -12,8 +11,6 @@ from lab.__main__ import setup
 DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs")
 # What does not depend on the mode runs in one on each kernel, and so in each in all.
 ONCE = {"bookworm": "legacy", "trixie": "sm-ss", "trixie-rt": "sm-fs", "trixie-backports": "sm-fs"}
-# Of the time of all CPUs; a grace period of a guest then takes seconds.
-STARVED = .25
 _KEY = pytest.StashKey()
 
 
@@ -94,24 +91,6 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)
     for item in items:
         item.stash[_KEY] = _key(item)
-
-
-def pytest_runtest_protocol(item, nextitem):
-    """A case that fails while the host takes the CPUs away from the guest says nothing of us: it
-    is run once more, and the run says so. What fails twice has failed."""
-    hook, where = item.ihook, {"nodeid": item.nodeid, "location": item.location}
-    hook.pytest_runtest_logstart(**where)
-    before = host.cpu_time()
-    reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    stolen = host.stolen_since(before)
-    if any(report.failed for report in reports) and stolen > STARVED:
-        print(f"\nfailed while the host took {stolen:.0%} of the CPUs away; once more", flush=True)
-        item._initrequest()  # pylint: disable=protected-access # as pytest-rerunfailures does
-        reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    for report in reports:
-        hook.pytest_runtest_logreport(report=report)
-    hook.pytest_runtest_logfinish(**where)
-    return True
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -198,8 +198,11 @@ static int job(char *command, int out)
 		return -EAGAIN;
 	jobs[i] = (struct job){ .out = memfd_create("job", MFD_CLOEXEC) };
 	jobs[i].pid = start(command, null, jobs[i].out);
-	if (jobs[i].pid < 0)
-		return -errno;
+	if (jobs[i].pid < 0) {
+		close(jobs[i].out);
+		jobs[i].pid = 0;
+		return -EAGAIN;
+	}
 	dprintf(out, "%d", i);
 	return 0;
 }

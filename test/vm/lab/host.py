@@ -152,15 +152,3 @@ def publish(partial, final):
     """Make a finished directory appear in one step: a name without .partial is complete."""
     remove_tree(final)
     os.rename(partial, final)
-
-
-def cpu_time():
-    """What all CPUs have done since boot, by kind; the eighth is what a hypervisor took away."""
-    with open("/proc/stat", encoding="ascii") as file:
-        return [int(ticks) for ticks in file.readline().split()[1:9]]
-
-
-def stolen_since(before):
-    """The part of the CPUs' time since then that a hypervisor took away."""
-    spent = [now - then for now, then in zip(cpu_time(), before)]
-    return spent[7] / sum(spent) if sum(spent) else 0.0
