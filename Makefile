@@ -30,6 +30,8 @@ bench: ## what it costs, in guest instructions (root)
 
 install: ## install through dkms for the running kernel and those to come (root)
 	@command -v dkms > /dev/null || { echo "$(NAME): dkms is not installed: apt-get install dkms linux-headers-$$(uname -r)" >&2; exit 1; }
+	@# dkms refuses to add what it knows: an earlier install of this version goes first.
+	@! dkms status "$(NAME)/$(VERSION)" | grep -q . || dkms remove "$(NAME)/$(VERSION)" --all
 	rm -rf "$(SRCDIR)"
 	mkdir -p "$(SRCDIR)"
 	cp -r Kbuild dkms.conf LICENSE src "$(SRCDIR)"
