@@ -15,6 +15,7 @@
 #include "compat.h"
 #include "pass.h"
 #include "patch.h"
+#include "recovery.h"
 #include "scope.h"
 
 typedef void rg_secondary_bus_fn(struct pci_dev *bridge);
@@ -30,6 +31,7 @@ DEFINE_STATIC_CALL_NULL(rg_sc_reset_bridge, rg_reset_bridge_fn);
 /* One call of a function that is redirected here. */
 struct rg_bus_call {
 	struct rg_scope *scope;
+	bool borrowed;		/* from the recovery around it */
 	struct rg_pass pass;
 };
 
@@ -46,14 +48,20 @@ static void rg_bus_leave(struct rg_bus_call *call)
 {
 	rg_pass_end(&call->pass);
 	rg_scope_leave(call->scope, RG_AWAIT_RESET);
-	rg_scope_free(call->scope);
+	if (!call->borrowed)
+		rg_scope_free(call->scope);
 	rg_pass_exit();
 }
 
 static void rg_wrap_secondary_bus(struct pci_dev *bridge)
 {
-	struct rg_bus_call call = { .scope = rg_scope_below(bridge->subordinate) };
+	struct rg_bus_call call = { .scope = rg_recovery_below(bridge) };
 
+	call.borrowed = call.scope;
+	if (!call.borrowed)
+		call.scope = rg_scope_below(bridge->subordinate);
+	if (!call.scope)
+		pci_dbg(bridge, "resets its bus: expected covered functions below it, found none; there is nothing to close\n");
 	rg_bus_enter(&call, RG_T_RESET_SECONDARY_BUS, bridge, RG_WHY_BUS_RESET);
 	static_call(rg_sc_secondary_bus)(bridge);
 	rg_bus_leave(&call);

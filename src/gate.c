@@ -243,6 +243,16 @@ static struct rg_bracket *rg_gate_bracket_mine(const struct rg_state *state)
 	return NULL;
 }
 
+/* What this task resets in a bracket, its drivers' own resets included, is the bracket's. */
+static void rg_gate_own(struct rg_state *state)
+{
+	struct rg_bracket *bracket;
+
+	list_for_each_entry(bracket, &state->brackets, node)
+		if (bracket->task == current)
+			bracket->window = state->windows;
+}
+
 static bool rg_gate_is_owed(const struct rg_state *state)
 {
 	const struct rg_bracket *bracket;
@@ -371,23 +381,6 @@ void rg_gate_fenced(struct rg_state *state, bool late)
 	mutex_unlock(&state->lock);
 }
 
-/**
- * rg_gate_enter - a reset of one function begins
- * @state: the function's state
- * @why: what begins
- *
- * Context: Process context, sleeps two seconds at the most, and as long as the
- * function has transactions pending.
- */
-void rg_gate_enter(struct rg_state *state, enum rg_reason why)
-{
-	struct rg_closing closing;
-
-	rg_closing_begin(&closing);
-	rg_gate_shut(state, why, &closing);
-	rg_gate_fenced(state, rg_gate_fence(state) < 0);
-}
-
 static void rg_gate_await_work(struct work_struct *work)
 {
 	struct rg_state *state = container_of(to_delayed_work(work), struct rg_state,
@@ -457,6 +450,7 @@ void rg_gate_leave(struct rg_state *state, enum rg_await await)
 	struct rg_bracket *bracket;
 
 	mutex_lock_nested(&state->lock, state->pdev->is_virtfn);
+	rg_gate_own(state);
 	bracket = rg_gate_bracket_mine(state);
 	if (!WARN_ON_ONCE(!state->depth))
 		WRITE_ONCE(state->depth, state->depth - 1);
@@ -467,7 +461,6 @@ void rg_gate_leave(struct rg_state *state, enum rg_await await)
 		/* Others may still reset it: this caller restores it all the same. */
 		bracket->owes = true;
 		state->patient |= bracket->patient;
-		bracket->window = state->windows;
 	} else if (!state->depth && state->phase == RG_CLOSED && await != RG_AWAIT_NOT) {
 		rg_gate_await(state, await);
 	}
@@ -614,6 +607,8 @@ void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket)
 void rg_gate_prepared(struct rg_state *state)
 {
 	mutex_lock(&state->lock);
+	if (state->prepared)
+		pci_dbg(state->pdev, "prepared for a reset: expected the end of the last one, found none; it counts once\n");
 	state->prepared = current;
 	mutex_unlock(&state->lock);
 }
@@ -632,6 +627,8 @@ void rg_gate_restored(struct rg_state *state)
 	struct rg_bracket *bracket;
 
 	mutex_lock(&state->lock);
+	if (!state->prepared && !state->depth && state->phase == RG_OPEN)
+		pci_dbg(state->pdev, "told the end of a reset: expected a beginning, found none; nothing changes\n");
 	state->prepared = NULL;
 	list_for_each_entry(bracket, &state->brackets, node) {
 		if (bracket->task != current || !bracket->owes)
@@ -639,6 +636,9 @@ void rg_gate_restored(struct rg_state *state)
 		bracket->owes = false;
 		bracket->done = true;
 	}
+	/* Whoever restores it has waited until it answers: nobody need ask again. */
+	if (state->awaiting && !state->depth && rg_endpoint_answers(state->pdev))
+		state->awaiting = false;
 	rg_gate_settle(state);
 	mutex_unlock(&state->lock);
 	rg_gate_wait_busy(state);
@@ -709,6 +709,7 @@ void rg_gate_bury(struct rg_state *state)
 	state->awaiting = false;
 	WRITE_ONCE(state->busy, false);
 	if (state->phase != RG_OPEN || state->muted) {
+		pci_dbg(state->pdev, "removed in its window: the window ends with it, the IOMMU blocks its requester ID on\n");
 		state->muted = false;
 		WRITE_ONCE(state->phase, RG_OPEN);
 		rg_closing_release(state);

@@ -64,7 +64,7 @@ enum rg_await {
  * @owes: a reset ended in it, and nobody has restored the function yet
  * @done: the driver has been told: what it resets now, it restores itself
  * @patient: nobody waits until the function answers before this ends
- * @window: the state's count of windows when that reset ended
+ * @window: the state's count of windows when the task's last reset ended
  */
 struct rg_bracket {
 	struct list_head node;
@@ -174,7 +174,6 @@ struct rg_state {
 int rg_gate_start(void);
 void rg_gate_stop(void);
 void rg_gate_init(struct rg_state *state);
-void rg_gate_enter(struct rg_state *state, enum rg_reason why);
 void rg_gate_shut(struct rg_state *state, enum rg_reason why, struct rg_closing *closing);
 int rg_gate_fence(struct rg_state *state);
 void rg_gate_fenced(struct rg_state *state, bool late);

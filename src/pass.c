@@ -5,6 +5,7 @@
  * the wrapper leaves for its own task: a return address would not do, a tail
  * call changes it.
  */
+#include <linux/module.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
@@ -69,6 +70,8 @@ void rg_pass_begin(struct rg_pass *pass, enum rg_target_id id, const void *arg)
 	unsigned long flags;
 
 	*pass = (struct rg_pass){ .task = current, .arg = arg, .id = id };
+	/* What runs takes as long as a reset: whoever unloads is told, and does not wait. */
+	pass->pinned = try_module_get(THIS_MODULE);
 	raw_spin_lock_irqsave(&rg_pass_lock, flags);
 	list_add(&pass->node, &rg_passes);
 	raw_spin_unlock_irqrestore(&rg_pass_lock, flags);
@@ -87,6 +90,9 @@ void rg_pass_end(struct rg_pass *pass)
 	raw_spin_lock_irqsave(&rg_pass_lock, flags);
 	list_del(&pass->node);
 	raw_spin_unlock_irqrestore(&rg_pass_lock, flags);
+	/* The code stays: this task is counted until rg_pass_exit(). */
+	if (pass->pinned)
+		module_put(THIS_MODULE);
 }
 
 /**

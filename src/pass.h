@@ -15,6 +15,7 @@
  * @arg: the call's first argument
  * @id: the function
  * @used: it was good for one call
+ * @pinned: it holds the module
  */
 struct rg_pass {
 	struct list_head node;
@@ -22,6 +23,7 @@ struct rg_pass {
 	const void *arg;
 	enum rg_target_id id;
 	bool used;
+	bool pinned;
 };
 
 void *rg_pass_divert(enum rg_target_id id, const void *arg, void *wrapper);

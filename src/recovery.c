@@ -33,6 +33,7 @@ DEFINE_STATIC_CALL_NULL(rg_sc_recovery, rg_recovery_fn);
 struct rg_recovery {
 	struct list_head node;
 	struct task_struct *task;
+	const struct pci_bus *bus;
 	struct rg_scope *scope;
 	rg_recovery_reset_fn *reset;
 	bool frozen;		/* entered at the beginning */
@@ -78,19 +79,48 @@ static pci_ers_result_t rg_recovery_reset(struct pci_dev *bridge)
 	return result;
 }
 
+/**
+ * rg_recovery_below - the functions below a bridge that this task recovers
+ * @bridge: the bridge
+ *
+ * They are closed already: from there to their opening no memory is asked for.
+ *
+ * Context: Process context.
+ * Return: those, valid until the recovery returns; NULL if it does not.
+ */
+struct rg_scope *rg_recovery_below(const struct pci_dev *bridge)
+{
+	struct rg_recovery *recovery = rg_recovery_mine();
+
+	if (!recovery || !recovery->bus || recovery->bus != bridge->subordinate)
+		return NULL;
+	return recovery->scope;
+}
+
 /* What pcie_do_recovery() walks: everything below the port, or a function without one. */
-static struct rg_scope *rg_recovery_scope(struct pci_dev *pdev)
+static const struct pci_bus *rg_recovery_bus(struct pci_dev *pdev)
 {
 	switch (pci_pcie_type(pdev)) {
 	case PCI_EXP_TYPE_ROOT_PORT:
 	case PCI_EXP_TYPE_DOWNSTREAM:
-		return rg_scope_below(pdev->subordinate);
+		return pdev->subordinate;
+	case PCI_EXP_TYPE_RC_EC:
+	case PCI_EXP_TYPE_RC_END:
+		return NULL;
+	default:
+		/* A VF's own bus may have no bridge. */
+		return pci_physfn(pdev)->bus;
+	}
+}
+
+static struct rg_scope *rg_recovery_scope(const struct pci_bus *bus, struct pci_dev *pdev)
+{
+	switch (pci_pcie_type(pdev)) {
 	case PCI_EXP_TYPE_RC_EC:
 	case PCI_EXP_TYPE_RC_END:
 		return rg_scope_function(pdev);
 	default:
-		/* A VF's own bus may have no bridge. */
-		return rg_scope_below(pci_physfn(pdev)->bus);
+		return rg_scope_below(bus);
 	}
 }
 
@@ -137,12 +167,13 @@ static pci_ers_result_t rg_wrap_recovery(struct pci_dev *pdev, pci_channel_state
 					 rg_recovery_reset_fn *reset)
 {
 	struct rg_recovery recovery = {
-		.scope = rg_recovery_scope(pdev),
+		.bus = rg_recovery_bus(pdev),
 		.reset = reset,
 	};
 	pci_ers_result_t result;
 	struct rg_pass pass;
 
+	recovery.scope = rg_recovery_scope(recovery.bus, pdev);
 	rg_recovery_begin(&recovery, state);
 	rg_pass_begin(&pass, RG_T_PCIE_DO_RECOVERY, pdev);
 	result = static_call(rg_sc_recovery)(pdev, state, rg_recovery_reset);

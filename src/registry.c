@@ -172,8 +172,12 @@ static void rg_registry_add(struct pci_dev *pdev)
 	struct rg_state *state;
 	int rc;
 
-	if (!be || rg_registry_stopping || pci_is_bridge(pdev) || rg_registry_find(pdev))
+	if (rg_registry_stopping || pci_is_bridge(pdev) || rg_registry_find(pdev))
 		return;
+	if (!be) {
+		pci_dbg(pdev, "not covered: expected an IOMMU with a back end, found none; its resets run as without resetgate\n");
+		return;
+	}
 	state = rg_registry_new(pdev, be);
 	if (!state)
 		return;

@@ -78,14 +78,11 @@ static struct rg_scope *rg_reset_path_enter(struct rg_state *state, enum rg_reas
 {
 	struct rg_scope *vfs = rg_scope_vfs(state->pdev);
 
-	rg_gate_enter(state, why);
-	/* An outer reset has closed them already; ours keeps them so. */
-	if (vfs && READ_ONCE(state->vfs)) {
+	if (!rg_scope_enter_function(state, why, vfs)) {
 		rg_scope_free(vfs);
 		return NULL;
 	}
-	rg_scope_enter(vfs, RG_WHY_PF_RESET);
-	return vfs && rg_gate_follow(state, vfs) ? NULL : vfs;
+	return rg_gate_follow(state, vfs) ? NULL : vfs;
 }
 
 /* A reset itself. */

@@ -167,26 +167,77 @@ void rg_scope_free(struct rg_scope *scope)
 	kfree(scope);
 }
 
+static void rg_scope_shut(struct rg_scope *scope, enum rg_reason why,
+			  struct rg_closing *closing)
+{
+	int i;
+
+	for (i = 0; scope && i < scope->nr; i++)
+		rg_gate_shut(scope->states[i], why, closing);
+}
+
+/* What one of them waits for, it waits for on behalf of all. */
+static int rg_scope_fence(struct rg_scope *scope)
+{
+	int i, rc = 1;
+
+	for (i = 0; scope && i < scope->nr && rc > 0; i++)
+		rc = rg_gate_fence(scope->states[i]);
+	return rc;
+}
+
+static void rg_scope_fenced(struct rg_scope *scope, bool late)
+{
+	int i;
+
+	for (i = 0; scope && i < scope->nr; i++)
+		rg_gate_fenced(scope->states[i], late);
+}
+
 /**
  * rg_scope_enter - a reset of all of them begins
  * @scope: may be NULL
  * @why: what begins
  *
- * Context: Process context, sleeps.
+ * Context: Process context, sleeps two seconds at the most.
  */
 void rg_scope_enter(struct rg_scope *scope, enum rg_reason why)
 {
 	struct rg_closing closing;
-	int i, rc = 1;
 
 	rg_closing_begin(&closing);
-	for (i = 0; scope && i < scope->nr; i++)
-		rg_gate_shut(scope->states[i], why, &closing);
-	/* What one of them waits for, it waits for on behalf of all. */
-	for (i = 0; scope && i < scope->nr && rc > 0; i++)
-		rc = rg_gate_fence(scope->states[i]);
-	for (i = 0; scope && i < scope->nr; i++)
-		rg_gate_fenced(scope->states[i], rc < 0);
+	rg_scope_shut(scope, why, &closing);
+	rg_scope_fenced(scope, rg_scope_fence(scope) < 0);
+}
+
+/**
+ * rg_scope_enter_function - a reset of one function begins, and of its VFs
+ * @state: the function's state
+ * @why: what begins
+ * @vfs: its VFs; may be NULL
+ *
+ * Context: Process context, sleeps two seconds at the most, and as long as the
+ * function has transactions pending.
+ * Return: @vfs, entered; NULL if an outer reset of the function keeps them closed.
+ */
+struct rg_scope *rg_scope_enter_function(struct rg_state *state, enum rg_reason why,
+					 struct rg_scope *vfs)
+{
+	struct rg_closing closing;
+	int rc;
+
+	rg_closing_begin(&closing);
+	rg_gate_shut(state, why, &closing);
+	/* Those of an outer reset stay: with this one running nobody lets them go. */
+	if (READ_ONCE(state->vfs))
+		vfs = NULL;
+	rg_scope_shut(vfs, RG_WHY_PF_RESET, &closing);
+	rc = rg_gate_fence(state);
+	if (rc > 0)
+		rc = rg_scope_fence(vfs);
+	rg_gate_fenced(state, rc < 0);
+	rg_scope_fenced(vfs, rc < 0);
+	return vfs;
 }
 
 /**

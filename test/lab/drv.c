@@ -64,8 +64,11 @@ static const char *const rgl_votes[] = {
 static pci_ers_result_t rgl_vote_error = PCI_ERS_RESULT_NEED_RESET;
 static pci_ers_result_t rgl_vote_reset = PCI_ERS_RESULT_RECOVERED;
 
-/* That callback takes until then, so that somebody can look at the function in it. */
-static enum { RGL_OFF, RGL_SLOT_RESET, RGL_ERROR } rgl_lingering;
+/*
+ * That callback takes until then, so that somebody can look at the function in it;
+ * or slot_reset resets it once more.
+ */
+static enum { RGL_OFF, RGL_IN_SLOT_RESET, RGL_IN_ERROR, RGL_OWN_FLR } rgl_lingering;
 
 static void rgl_linger(int in)
 {
@@ -77,7 +80,7 @@ static void rgl_linger(int in)
 
 long rgl_cmd_linger(struct rgl_req *rq)
 {
-	static const char *const words[] = { "off", "on", "error", NULL };
+	static const char *const words[] = { "off", "on", "error", "flr", NULL };
 	int on = rgl_word(rq, 1, words);
 
 	if (on < 0)
@@ -90,7 +93,7 @@ static pci_ers_result_t rgl_error_detected(struct pci_dev *pdev,
 					   pci_channel_state_t state)
 {
 	rgl_event(pdev, state == pci_channel_io_perm_failure ? "gone" : "error");
-	rgl_linger(RGL_ERROR);
+	rgl_linger(RGL_IN_ERROR);
 	return rgl_vote_error;
 }
 
@@ -104,9 +107,14 @@ static pci_ers_result_t rgl_mmio_enabled(struct pci_dev *pdev)
 static pci_ers_result_t rgl_slot_reset(struct pci_dev *pdev)
 {
 	rgl_event(pdev, "slot_reset");
-	rgl_linger(RGL_SLOT_RESET);
+	rgl_linger(RGL_IN_SLOT_RESET);
 	pci_restore_state(pdev);
 	pci_save_state(pdev);
+	if (READ_ONCE(rgl_lingering) == RGL_OWN_FLR) {
+		pcie_flr(pdev);
+		pci_restore_state(pdev);
+		pci_save_state(pdev);
+	}
 	return rgl_vote_reset;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Where the group's private mutex is: the kernel's own types say it. */
+/* Where things are that the kernel keeps for itself. */
 #include <linux/kprobes.h>
 
 #include "rglab.h"
@@ -7,16 +7,17 @@
 
 typedef unsigned long (*rgl_lookup_t)(const char *name);
 
-static rgl_lookup_t rgl_lookup(void)
+/* Where a function or variable is that is not exported; 0 if there is none. */
+unsigned long rgl_symbol(const char *name)
 {
 	struct kprobe kp = { .symbol_name = "kallsyms_lookup_name" };
 	rgl_lookup_t fn;
 
 	if (register_kprobe(&kp))
-		return NULL;
+		return 0;
 	fn = (rgl_lookup_t)kp.addr;
 	unregister_kprobe(&kp);
-	return fn;
+	return fn(name);
 }
 
 int rgl_group_mutex_off(void)
@@ -25,16 +26,12 @@ int rgl_group_mutex_off(void)
 	static int off = -ENOENT;
 	unsigned long start, stop;
 	struct rg_btf btf = {};
-	rgl_lookup_t fn;
 	int ret;
 
 	if (off >= 0)
 		return off;
-	fn = rgl_lookup();
-	if (!fn)
-		return -ENOENT;
-	start = fn("__start_BTF");
-	stop = fn("__stop_BTF");
+	start = rgl_symbol("__start_BTF");
+	stop = rgl_symbol("__stop_BTF");
 	if (!start || stop <= start)
 		return -ENODATA;
 	ret = rg_btf_open(&btf, (const void *)start, stop - start);

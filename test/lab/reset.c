@@ -93,6 +93,33 @@ static int rgl_reset_bare(struct pci_dev *pdev)
 	return rgl_reset_device_locked(pdev, __pci_reset_function_locked);
 }
 
+/*
+ * As a driver does that resets its device over the bus: it tells, saves, swings the
+ * port's reset, restores and tells, and knows better than to wait in between.
+ */
+static int rgl_reset_swing(struct pci_dev *pdev)
+{
+	unsigned long symbol = rgl_symbol("pcibios_reset_secondary_bus");
+	void (*swing)(struct pci_dev *bridge) = (void *)symbol;
+	struct pci_dev *bridge = pci_upstream_bridge(pdev);
+	struct pci_driver *drv;
+	long ret;
+
+	if (!swing || !bridge)
+		return -ENODEV;
+	device_lock(&pdev->dev);
+	drv = pci_dev_driver(pdev);
+	ret = rgl_tell_driver(drv, pdev, RGL_PREPARE);
+	if (!ret) {
+		pci_save_state(pdev);
+		swing(bridge);
+		pci_restore_state(pdev);
+		ret = rgl_tell_driver(drv, pdev, RGL_DONE);
+	}
+	device_unlock(&pdev->dev);
+	return ret;
+}
+
 static const struct {
 	int (*plain)(struct pci_dev *pdev);
 	int (*bare)(struct pci_dev *pdev);	/* restores nothing itself */
@@ -104,6 +131,7 @@ static const struct {
 	{ pcie_flr, pcie_flr },
 	{ pci_reset_bus },
 	{ pci_bridge_secondary_bus_reset, pci_bridge_secondary_bus_reset },
+	{ rgl_reset_swing },
 };
 
 /* reset BDF HOW [restore] */
@@ -111,7 +139,7 @@ long rgl_cmd_reset(struct rgl_req *rq)
 {
 	static const char *const words[] = {
 		"function", "locked", "try", "__locked", "flr", "hot", "secondary",
-		NULL
+		"swing", NULL
 	};
 	static const char *const then[] = { "restore", NULL };
 	int w = rgl_word(rq, 2, words);

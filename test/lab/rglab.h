@@ -132,6 +132,12 @@ long rgl_cmd_link(struct rgl_req *rq);
 long rgl_cmd_reset(struct rgl_req *rq);
 long rgl_cmd_nested(struct rgl_req *rq);
 
+enum rgl_step {
+	RGL_PREPARE, RGL_DONE, RGL_SLOT_RESET, RGL_RESUME,
+	RGL_NATIVE_PREPARE, RGL_NATIVE_DONE,
+};
+
+long rgl_tell_driver(struct pci_driver *drv, struct pci_dev *pdev, enum rgl_step step);
 long rgl_cmd_tell(struct rgl_req *rq);
 long rgl_cmd_untrusted(struct rgl_req *rq);
 
@@ -163,6 +169,7 @@ long rgl_cmd_tracer(struct rgl_req *rq);
 long rgl_cmd_swaps(struct rgl_req *rq);
 long rgl_cmd_native(struct rgl_req *rq);
 
+unsigned long rgl_symbol(const char *name);
 int rgl_group_mutex_off(void);
 
 #endif /* RGLAB_H */

@@ -2,11 +2,6 @@
 /* The steps around a reset one by one, in whatever order: nobody should do that. */
 #include "rglab.h"
 
-enum rgl_step {
-	RGL_PREPARE, RGL_DONE, RGL_SLOT_RESET, RGL_RESUME,
-	RGL_NATIVE_PREPARE, RGL_NATIVE_DONE,
-};
-
 static const char *const rgl_steps[] = {
 	"prepare", "done", "slot_reset", "resume", "native_prepare", "native_done",
 	NULL
@@ -23,8 +18,7 @@ static long rgl_tell_native(struct pci_dev *pdev, enum rgl_step step)
 }
 
 /* As the kernel does it: the pointers are read from the driver's table now. */
-static long rgl_tell_driver(struct pci_driver *drv, struct pci_dev *pdev,
-			    enum rgl_step step)
+long rgl_tell_driver(struct pci_driver *drv, struct pci_dev *pdev, enum rgl_step step)
 {
 	const struct pci_error_handlers *eh = drv ? READ_ONCE(drv->err_handler) : NULL;
 

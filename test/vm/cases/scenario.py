@@ -73,6 +73,15 @@ def note(vm, text):
     return text
 
 
+@contextlib.contextmanager
+def asked(vm):
+    """Meanwhile the module says what it has to say when asked: what came to nothing, and why."""
+    control = "/proc/dynamic_debug/control"
+    vm.write(control, "module resetgate +p\n")
+    yield
+    vm.write(control, "module resetgate -p\n")
+
+
 class Endpoint:
     """A function in the exerciser's hands: claimed, attached to domain A, B at hand.
 

@@ -205,11 +205,15 @@ OUTSIDE, PORT = "41:00.0", "40:00.0"
 @pytest.mark.kernels("trixie", "trixie-backports")  # 6.1 itself stumbles over such a machine
 def test_no_back_end(vm, gate, endpoint):
     """A function with no IOMMU of ours before it: it has no resetgate/, and is reset as without the
-    module, by each method and with its bus; nothing is said and nobody else is closed for it.
+    module, by each method and with its bus; nobody else is closed for it, and the reason is said
+    when asked for.
 
     Deliberate break: rg_registry_add() goes on without a back end.
     """
-    gate("scope=all")
+    marker = note(vm, "case: load without a back end for all")
+    gate("scope=all dyndbg=+p")
+    lines = [line for line in dmesg_since(vm, marker) if "an IOMMU with a back end, found none" in line]
+    assert len([line for line in lines if OUTSIDE in line]) == 1, lines
     one, path = endpoint(), pci.sysfs(OUTSIDE)
     assert not vm.sh(f"ls -d {path}/iommu_group {path}/resetgate", check=False).out.startswith("/")
     config = pci.config(vm, OUTSIDE)

@@ -4,7 +4,7 @@
 import pytest
 from lab import images, pci
 
-from scenario import dmesg_since, gate_file, note, rgx
+from scenario import asked, dmesg_since, gate_file, note, rgx, tail
 from tree import (ASIDE, DOWN, IN, ONE, OUT, ROOT, TWO, UP, anew, flr_above, held_bus, seen,
                   settled, told_all)
 
@@ -200,6 +200,29 @@ def test_slow_below_bridge(vm, gate, endpoint):
 
 
 @pytest.mark.once
+def test_own_bus_reset(vm, gate, endpoint):
+    """I1, I6: a driver that resets its device over the bus by itself, tells, restores and does not
+    wait: when it is told the end, the entry is back and ATS on.
+
+    Deliberate break: rg_gate_restored() leaves a function that is awaited to the worker.
+    """
+    gate()
+    one = endpoint(ONE)
+    rgx(vm, "events clear")
+    with told_all(vm, [one]) as stories, one.storm():
+        one.rgx("reset", "swing")
+    words = [word.split(":") for word in rgx(vm, "events").split()]
+    assert [word[1] for word in words] == ["prepare", "done"]
+    assert int(words[1][3].removeprefix("ats="), 16) & 0x8000, "closed when the driver was told"
+    story = stories[ONE]
+    start = story.all.bus_reset_start(DOWN)[0]
+    assert [event for event in story.all.dev_tlb(ONE)
+            if start.index < event.index < story.restored.index] == []
+    assert one.context.present and one.ats_on and gate_file(vm, ONE, "state") == "open"
+    anew(vm, [one])
+
+
+@pytest.mark.once
 def test_nothing_below(vm, gate):
     """A reset of a bus that no covered function is on, and of a function that is not covered:
     as on a stock kernel, and nobody is closed for it.
@@ -214,11 +237,19 @@ def test_nothing_below(vm, gate):
     before, marker = all_windows(), note(vm, "case: nothing below")
     for bdf in (ONE, TWO):
         vm.sh(f"echo 1 > {pci.sysfs(bdf)}/remove")
+    offset = vm.trace_path.stat().st_size
+    vm.mark(IN)
     try:
-        vm.sh(f"rgx reset {DOWN} secondary")
+        with asked(vm):
+            vm.sh(f"rgx reset {DOWN} secondary")
         vm.sh(f"echo 1 > {pci.sysfs(DOWN)}/reset_subordinate", check=False)
         vm.sh(f"rgx reset {UP} hot")
+        vm.mark(OUT)
     finally:
         vm.sh("echo 1 > /sys/bus/pci/rescan")
+    done = tail(vm, offset).between(IN, OUT)
+    assert done.bus_reset_start(DOWN) and done.bus_reset_start(ROOT), "it was not reset"
     assert all_windows() == before
+    lines = [line for line in dmesg_since(vm, marker) if "there is nothing to close" in line]
+    assert len(lines) == 1 and DOWN in lines[0]
     assert not [line for line in dmesg_since(vm, marker) if "resetgate" in line]

@@ -6,7 +6,7 @@ import errno as codes
 import pytest
 from lab import pci
 
-from scenario import (EDU, FIRST, dmesg_since, gate_file, note, rgx, status, told, windows)
+from scenario import (EDU, FIRST, asked, dmesg_since, gate_file, note, rgx, status, told, windows)
 from tree import IN, OUT
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.once]
@@ -34,9 +34,13 @@ def test_end_without_beginning(vm, gate, endpoint):
     rgx(vm, "events clear")
     before = shape(vm, one)
     ends = ("done", "slot_reset", "resume")
-    for end in ends:
-        assert one.errno("tell", end) == 0, end
-        assert shape(vm, one) == before, end
+    marker = note(vm, "case: ends without a beginning")
+    with asked(vm):
+        for end in ends:
+            assert one.errno("tell", end) == 0, end
+            assert shape(vm, one) == before, end
+    lines = [line for line in dmesg_since(vm, marker) if "expected a beginning, found none" in line]
+    assert len(lines) == len(ends) and all(FIRST in line for line in lines)
     assert told_driver(vm) == list(ends)
     with told(vm, one) as story, one.storm():
         # A raw reset: nobody holds the device's lock.
@@ -63,8 +67,12 @@ def test_beginning_twice(vm, gate, endpoint):
     one = endpoint()
     rgx(vm, "events clear")
     before = shape(vm, one)
-    for step in ("prepare", "prepare", "done"):
-        assert one.errno("tell", step) == 0
+    marker = note(vm, "case: beginning twice")
+    with asked(vm):
+        for step in ("prepare", "prepare", "done"):
+            assert one.errno("tell", step) == 0
+    lines = [line for line in dmesg_since(vm, marker) if "expected the end of the last" in line]
+    assert len(lines) == 1 and FIRST in lines[0]
     assert shape(vm, one) == before
     assert told_driver(vm) == ["prepare", "prepare", "done"]
     count = windows(vm, FIRST)

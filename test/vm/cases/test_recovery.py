@@ -126,26 +126,31 @@ def test_can_recover(vm, gate, endpoint):
 
 @pytest.mark.once
 def test_recovery_fails(vm, gate, endpoint):
-    """R10: a recovery that fails ends parked, with one line, and the driver's leaving opens it.
+    """R10: a recovery that fails ends parked, with one line, and the driver's leaving opens it;
+    also where the driver has reset the function once more by itself before it gave up.
 
-    Deliberate break: rg_recovery_end() does not call rg_scope_fail().
+    Deliberate breaks: rg_recovery_end() does not call rg_scope_fail(); rg_gate_leave() does not
+    count the task's own resets as its bracket's.
     """
     gate()
-    one = endpoint(ONE)
-    marker = note(vm, "case: the recovery fails")
-    rgx(vm, "vote need_reset disconnect")
-    with held_bus(vm, ONE, lambda: Recovery(vm, FATAL_ONE[0], ONE, ("slot_reset", "gone"))):
-        pass
-    rgx(vm, "vote need_reset recovered")
-    vm.sh(f"i=0; until grep -qx parked {pci.sysfs(ONE)}/resetgate/state; do i=$((i+1)); "
-          "[ $i -lt 50 ] || exit 1; sleep .1; done")
-    assert not one.context.present
-    assert gate_file(vm, ONE, "reason") == "recovery_failed"
-    lines = [line for line in dmesg_since(vm, marker) if "parked" in line]
-    assert len(lines) == 1 and ONE in lines[0]
-    rgx(vm, "unbind", ONE)
-    assert gate_file(vm, ONE, "state") == "open" and one.context.present
-    assert one.ats_on
+    for own in ("off", "flr"):
+        found_again(vm)
+        one = endpoint(ONE)
+        marker = note(vm, f"case: the recovery fails, {own}")
+        rgx(vm, f"vote need_reset disconnect , linger {own}")
+        with held_bus(vm, ONE, lambda: Recovery(vm, FATAL_ONE[0], ONE, ("slot_reset", "gone"))):
+            pass
+        vm.sh(f"i=0; until grep -qx parked {pci.sysfs(ONE)}/resetgate/state; do i=$((i+1)); "
+              "[ $i -lt 50 ] || exit 1; sleep .1; done")
+        rgx(vm, "vote need_reset recovered , linger off")
+        assert not one.context.present
+        assert gate_file(vm, ONE, "reason") == "recovery_failed"
+        lines = [line for line in dmesg_since(vm, marker) if "parked" in line]
+        assert len(lines) == 1 and ONE in lines[0]
+        rgx(vm, "unbind", ONE)
+        assert gate_file(vm, ONE, "state") == "open" and one.context.present
+        assert one.ats_on
+        anew(vm, [one])
 
 
 @pytest.mark.once
