@@ -179,9 +179,34 @@ long rgl_cmd_replace(struct rgl_req *rq)
 	return ret;
 }
 
-enum rgl_bad { RGL_BAD_SNOOP, RGL_BAD_DIRTY, RGL_BAD_GBPAGE, RGL_BAD_OWNER };
+enum rgl_bad {
+	RGL_BAD_SNOOP, RGL_BAD_DIRTY, RGL_BAD_GBPAGE, RGL_BAD_OWNER, RGL_BAD_WIDTH,
+};
 
-static int rgl_spoil(struct iommu_domain *d, enum rgl_bad kind)
+/*
+ * How wide a domain of VT-d's says it is: the highest address, or from 7.x on the
+ * width of its table. Exchanges it for another value.
+ */
+static int rgl_exchange_width(struct iommu_domain *d, u64 *value)
+{
+	int base = rgl_offset("dmar_domain", "domain");
+	int addr = rgl_offset("dmar_domain", "max_addr");
+	int lg2 = rgl_offset("dmar_domain", "sspt.vtdss_pt.common.max_vasz_lg2");
+	void *domain = (void *)d - base;
+
+	if (base < 0 || (addr < 0 && lg2 < 0))
+		return -EOPNOTSUPP;
+	if (addr >= 0)
+		swap(*(u64 *)(domain + addr), *value);
+	else
+		*value = xchg((u8 *)(domain + lg2), (u8)*value);
+	return 0;
+}
+
+/* A number too large in either unit. */
+#define RGL_TOO_WIDE	(BIT_ULL(62) | 62)
+
+static int rgl_spoil(struct iommu_domain *d, enum rgl_bad kind, u64 *width)
 {
 	switch (kind) {
 	case RGL_BAD_SNOOP:	/* the IOMMU has no snoop control */
@@ -196,6 +221,8 @@ static int rgl_spoil(struct iommu_domain *d, enum rgl_bad kind)
 		return 0;
 	case RGL_BAD_OWNER:	/* another IOMMU driver's domain */
 		return rgl_domain_set_owner(d);
+	case RGL_BAD_WIDTH:	/* one of an IOMMU with more address bits */
+		return rgl_exchange_width(d, width);
 	}
 	return -EINVAL;
 }
@@ -207,10 +234,11 @@ static int rgl_spoil(struct iommu_domain *d, enum rgl_bad kind)
 long rgl_cmd_badattach(struct rgl_req *rq)
 {
 	static const char *const words[] = {
-		"snoop", "dirty", "gbpage", "owner", NULL
+		"snoop", "dirty", "gbpage", "owner", "width", NULL
 	};
 	int kind = rgl_word(rq, 2, words);
 	struct iommu_domain *d, saved;
+	u64 width = RGL_TOO_WIDE;
 	struct rgl_dev *rd;
 	long ret;
 
@@ -224,13 +252,15 @@ long rgl_cmd_badattach(struct rgl_req *rq)
 		return PTR_ERR(d);
 	saved = *d;
 	mutex_lock(&rd->lock);
-	ret = rd->dom ? -EALREADY : rgl_spoil(d, kind);
+	ret = rd->dom ? -EALREADY : rgl_spoil(d, kind, &width);
 	if (!ret) {
 		ret = iommu_attach_group(d, rd->group);
 		if (!ret)
 			iommu_detach_group(d, rd->group);
 	}
 	mutex_unlock(&rd->lock);
+	if (kind == RGL_BAD_WIDTH && width != RGL_TOO_WIDE)
+		rgl_exchange_width(d, &width);
 	*d = saved;
 	iommu_domain_free(d);
 	return ret;

@@ -36,7 +36,7 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "attach", 2, 2, rgl_cmd_attach, "BDF NAME" },
 	{ "detach", 1, 2, rgl_cmd_detach, "BDF [NAME]" },
 	{ "replace", 2, 2, rgl_cmd_replace, "BDF NAME" },
-	{ "badattach", 2, 2, rgl_cmd_badattach, "BDF snoop|dirty|gbpage|owner" },
+	{ "badattach", 2, 2, rgl_cmd_badattach, "BDF snoop|dirty|gbpage|owner|width" },
 	{ "swapstorm", 2, 4, rgl_cmd_swapstorm, "start BDF A B | stop BDF" },
 	{ "hold", 1, 2, rgl_cmd_hold, "BDF [any|flr|pm|bus]" },
 	{ "unhold", 1, 1, rgl_cmd_unhold, "BDF" },

@@ -20,27 +20,29 @@ unsigned long rgl_symbol(const char *name)
 	return fn(name);
 }
 
-int rgl_group_mutex_off(void)
+/* Where in a structure of the kernel's a member is, in bytes: its own types say it. */
+int rgl_offset(const char *strct, const char *path)
 {
-	static struct rg_btf_member m;
-	static int off = -ENOENT;
-	unsigned long start, stop;
+	unsigned long start = rgl_symbol("__start_BTF"), stop = rgl_symbol("__stop_BTF");
+	struct rg_btf_member m;
 	struct rg_btf btf = {};
 	int ret;
 
-	if (off >= 0)
-		return off;
-	start = rgl_symbol("__start_BTF");
-	stop = rgl_symbol("__stop_BTF");
 	if (!start || stop <= start)
 		return -ENODATA;
 	ret = rg_btf_open(&btf, (const void *)start, stop - start);
 	if (ret)
 		return ret;
-	ret = rg_btf_member(&btf, "iommu_group", "mutex", &m);
+	ret = rg_btf_member(&btf, strct, path, &m);
 	rg_btf_close(&btf);
-	if (ret)
-		return ret;
-	off = m.bit_off / 8;
+	return ret ?: m.bit_off / 8;
+}
+
+int rgl_group_mutex_off(void)
+{
+	static int off = -ENOENT;
+
+	if (off < 0)
+		off = rgl_offset("iommu_group", "mutex");
 	return off;
 }

@@ -170,6 +170,7 @@ long rgl_cmd_swaps(struct rgl_req *rq);
 long rgl_cmd_native(struct rgl_req *rq);
 
 unsigned long rgl_symbol(const char *name);
+int rgl_offset(const char *strct, const char *path);
 int rgl_group_mutex_off(void);
 
 #endif /* RGLAB_H */

@@ -16,12 +16,15 @@ def tries(vm, marker):
     return list(dict.fromkeys(dmesg_since(vm, marker)))
 
 
-def refused(vm, params, *words):
-    """insmod fails, says why in one line, and leaves nothing behind; returns the line."""
+def refused(vm, params, *words, errno="Invalid argument",
+            module="/lab/resetgate.ko"):
+    """insmod fails with this errno, says why in one line, and leaves nothing behind; returns the
+    line.
+    """
     hooks = vm.sh(HOOKS).out
     marker = note(vm, f"case: insmod {params[:40]}")
-    result = vm.sh(f"insmod /lab/resetgate.ko {params}", check=False)
-    assert result.rc, f"{params} was taken"
+    result = vm.sh(f"insmod {module} {params}", check=False)
+    assert result.rc and errno in result.out, f"{params}: {result.out}"
     lines = [line for line in tries(vm, marker) if "resetgate" in line
              and "invalid for parameter" not in line and "taint" not in line]
     found = [line for line in lines if all(word in line for word in words)]
@@ -73,12 +76,13 @@ def test_writes(vm, gate, endpoint):
     for name in ("state", "mode"):
         for text in ("", "x", "closed", "parked", "OPEN", "open ", "autoo", "1", "a" * 4000):
             result = vm.sh(f"printf '%s' '{text}' > {base}/{name}", check=False)
-            assert result.rc or not text, f"{name} took {text[:20]!r}"
-    assert vm.sh(f"echo open > {base}/state", check=False).rc, "it is not parked"
+            assert not text or "nvalid argument" in result.out, f"{name}, {text[:20]!r}: {result.out}"
+    result = vm.sh(f"echo open > {base}/state", check=False)
+    assert "nvalid argument" in result.out, "it is not parked"
     for path in parameters.split():
         for text in ("x", "", "record2", "-1"):
             result = vm.sh(f"echo '{text}' > {path}", check=False)
-            assert result.rc, f"{path} took {text!r}"
+            assert "nvalid argument" in result.out, f"{path}, {text!r}: {result.out}"
     assert vm.sh(f"cat {base}/* {parameters}").out == before
     read_only = vm.sh(f"for f in {base}/*; do [ -w $f ] || :; stat -c '%a %n' $f; done").out
     writable = {line.split()[1].rsplit("/", 1)[1] for line in read_only.splitlines()
@@ -137,14 +141,18 @@ MUTANTS = [
     ("magic", ("BTF", "cannot be read")),
     ("cut", ("BTF", "cannot be read")),
     ("loop", ("off", "expected")),
+    ("func pci_reset_bus", ("bus off", "pci_reset_bus", "expected", "found")),
+    ("func pcie_do_recovery", ("recovery off", "pcie_do_recovery", "expected", "found")),
 ]
+# Without these the rest is of use.
+SPARE = ("bus", "recovery")
 
 
 @pytest.mark.once
 @pytest.mark.kernels("bookworm", "trixie-backports")
 def test_other_kernels(vm, gate, endpoint):
     """A kernel whose BTF differs: the set that needs it is off whole, or the load is refused;
-    one line names the target, what was expected and what was found.
+    one line names the target, what was expected and what was found; status shows what is off.
 
     Deliberate break: rg_target_judge() answers RG_MATCH.
     """
@@ -153,17 +161,22 @@ def test_other_kernels(vm, gate, endpoint):
     for change, words in MUTANTS:
         vm.sh(f"rgxbtf /sys/kernel/btf/vmlinux /run/btf {change}", timeout=60)
         marker = note(vm, f"case: BTF {change}")
-        loaded = vm.sh("insmod /lab/resetgate.ko btf=/run/btf", check=False, timeout=60).rc == 0
-        lines = [line for line in dmesg_since(vm, marker)
-                 if all(word in line for word in words)]
-        assert lines, f"{change}: no line with {words}: {dmesg_since(vm, marker)}"
-        if loaded:
-            assert any(value.startswith("off") for value in status(vm).values()), change
-            one.rgx("reset", "function")
+        result = vm.sh("insmod /lab/resetgate.ko btf=/run/btf", check=False, timeout=60)
+        said = tries(vm, marker)
+        lines = [line for line in said if all(word in line for word in words)]
+        assert len(lines) == 1, f"{change}: {words} in one line of {said}"
+        off = words[0].removesuffix(" off")
+        assert (result.rc == 0) == (off in SPARE), f"{change}: {result.out}"
+        if result.rc == 0:
+            sets = {key: value for key, value in status(vm).items() if key.startswith("set ")}
+            assert [key for key, value in sets.items() if value != "on"] == [f"set {off}"], sets
+            with one.window():
+                assert not one.context.present and not one.ats_on
             vm.sh("rmmod resetgate")
         assert vm.sh(HOOKS).out == hooks, change
         assert one.context.present and one.ats_on
-    refused(vm, "btf=/nowhere", "/nowhere")
+    # busybox's words for ENOENT.
+    refused(vm, "btf=/nowhere", "/nowhere", errno="unknown symbol in module")
     vm.sh("rm -f /run/btf")
 
 
@@ -236,7 +249,19 @@ def test_no_back_end(vm, gate, endpoint):
 @pytest.mark.kernels("bookworm", "trixie-backports")
 def test_no_iommu(vm, gate):
     """A machine without VT-d: refused with one line."""
-    refused(vm, "", "no IOMMU", "expected Intel VT-d")
+    refused(vm, "", "no IOMMU", "expected Intel VT-d", errno="No such device")
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie")
+def test_self_test(vm, variant):
+    """A patch engine that does not redirect what it says it does: found out before anything of the
+    kernel's is touched, with one line.
+
+    Deliberate break: rg_selftest() returns 0.
+    """
+    path = variant("blind", ("src/patch.c", "\t\trg_compat_set_ip(fregs, to);\n", ""))
+    refused(vm, "", "self-test", "expected", "found", errno="I/O error", module=path)
 
 
 @pytest.mark.once

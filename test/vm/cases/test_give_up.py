@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The reset is the cure and is never held up for good: closes that give up, silent functions."""
 
+import errno as codes
+
 import pytest
 from lab import pci
 
@@ -39,6 +41,7 @@ def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True, armed=False):
     assert int(status(vm)["close_timeouts"]) == timeouts + 1
     lines = [line for line in dmesg_since(vm, marker) if "ungated" in line]
     assert len(lines) == 1 and FIRST in lines[0], lines
+    assert gate_file(vm, FIRST, "last_error") == f"-{codes.ETIMEDOUT}"
     if kernel.series < (7, 0) and not armed:  # the storm may be on the stuck CPU
         assert reset.in_window().dev_tlb(FIRST), "as on a stock kernel"
     assert one.context.present and one.ats_on
@@ -102,8 +105,9 @@ def test_parked(vm, gate, endpoint):
         assert vm.sh("rmmod resetgate", check=False).rc, "a parked function holds the module"
         one.rgx("mute", "off")
         assert not one.ats_on and not one.context.present
-        with one.storm():
-            pass
+        with told(vm, one) as story, one.storm():
+            one.rounds(30)
+        assert story[0].all.dev_tlb(FIRST) == [], "a parked function is sent invalidations"
         if good == "hand":
             vm.sh(f"echo open > {pci.sysfs(FIRST)}/resetgate/state")
         else:

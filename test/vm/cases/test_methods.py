@@ -207,26 +207,41 @@ def test_mode_and_scope(vm, gate, endpoint):
     rgx(vm, "busmaster", EDU, "on")
 
 
+def fired(vm):
+    """How often each target was called, of /sys/kernel/resetgate/targets."""
+    words = [line.split() for line in vm.read("/sys/kernel/resetgate/targets").decode().splitlines()]
+    return {word[0]: int(word[4]) for word in words if word[2:4] == ["found", "armed"]}
+
+
 @pytest.mark.once
 def test_says_what_happened(vm, gate, endpoint):
     """What the module says of a window is what the trace says: tracepoints, sysfs, uevents.
 
-    Deliberate break: count `dropped` twice.
+    Deliberate breaks: count `dropped` twice; rg_patch_handler() counts nothing.
     """
     gate()
     one = endpoint()
     tracing = "/sys/kernel/tracing"
-    before = int(gate_file(vm, FIRST, "dropped"))
+    before, calls = int(gate_file(vm, FIRST, "dropped")), fired(vm)
+    recorded = int(gate_file(vm, FIRST, "recorded"))
     vm.sh(f"echo > {tracing}/trace; echo 1 > {tracing}/events/resetgate/enable")
     with told(vm, one) as story:
         with one.window(), one.storm():
             state = gate_file(vm, FIRST, "state")
             one.rounds(50)
+            one.rgx("detach")
+            one.rgx("attach", one.a)
     lines = vm.sh(f"echo 0 > {tracing}/events/resetgate/enable; cat {tracing}/trace").out
     withheld = story[0].withheld()
     assert state == "closed" and gate_file(vm, FIRST, "state") == "open"
     assert int(gate_file(vm, FIRST, "dropped")) - before == len(withheld) > 0
     assert lines.count(" drop: ") == len(withheld)
+    # What the hardware is spared, the driver has written all the same.
+    assert int(gate_file(vm, FIRST, "recorded")) - recorded == lines.count(" record: ") > 0
+    after = fired(vm)
+    assert {name: after[name] - calls[name] for name in ("pcie_flr", "pci_reset_bus")} == {
+        "pcie_flr": 1, "pci_reset_bus": 0}
+    assert vm.read("/sys/kernel/resetgate/backends").decode().split()[1] == "on"
     assert lines.count(" close: ") == lines.count(" open: ") == 1
     # A close ends with ATS off, an open with ATS on; both clocks are the host's.
     off = [event for event, on in story[0].all.ats_writes(FIRST, one.config.ats) if not on][0]

@@ -20,7 +20,9 @@ def test_stock_race(vm, kernel, endpoint):
     one = endpoint()
     with told(vm, one) as story, one.storm(), one.window():
         ats_in_window, present = one.ats_on, one.context.present
+        vm.mark(0x110)
         one.rounds(2 * MANY)
+        vm.mark(0x111)
         one.errno("detach")
         attach = one.errno("attach", one.b)
     reset = story[0].all.after(story[0].flr)
@@ -30,6 +32,7 @@ def test_stock_race(vm, kernel, endpoint):
     if kernel.series < (7, 0):
         assert sent > MANY and ats_in_window and present and attach == 0
         return
+    assert story[0].all.between(0x110, 0x111).dev_tlb(FIRST) == []
     # In scalable mode one or two after the end, before the restore writes ATS.
     assert sent < MANY / 5, f"{sent} ATC invalidations"
     assert attach == -codes.EBUSY

@@ -83,9 +83,10 @@ def test_fatal(vm, gate, endpoint, error):
 
 @pytest.mark.once
 def test_closed_for_the_driver(vm, gate, endpoint):
-    """I1: a function is closed before its driver hears of the error, long before the reset.
+    """I1: a function is closed before its driver hears of the error, long before the reset, and
+    without touching it: its link may be down, and nobody has asked it to stop yet.
 
-    Deliberate break: no rg_scope_enter() in rg_recovery_begin().
+    Deliberate breaks: no rg_scope_enter() in rg_recovery_begin(); rg_gate_close() touches it.
     """
     gate()
     found_again(vm)
@@ -106,6 +107,7 @@ def test_closed_for_the_driver(vm, gate, endpoint):
     story = stories[ONE].all
     assert blocked and story.between(IN, OUT).dev_tlb(ONE) == []
     assert story.bus_reset_start(DOWN)[0].index > story.mark(OUT).index
+    assert story.before(story.mark(OUT)).ats_writes(ONE, one.config.ats) == []
     assert one.context.present and one.ats_on
 
 
