@@ -90,7 +90,7 @@ static void rg_bus_bracket(struct rg_bus_call *call, enum rg_target_id id, void 
 static void rg_bus_unbracket(struct rg_bus_call *call)
 {
 	rg_pass_end(&call->pass);
-	rg_scope_unbracket(call->scope);
+	rg_scope_unbracket(call->scope, RG_AWAIT_NOT);
 	rg_scope_free(call->scope);
 	rg_pass_exit();
 }

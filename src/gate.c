@@ -164,7 +164,9 @@ static void rg_gate_retry(struct rg_state *state)
 /* Returns false while its group is busy: then it stays closed, and is tried again. */
 static bool rg_gate_open(struct rg_state *state, bool answers)
 {
-	if (!rg_opening_unblock(state, answers)) {
+	enum rg_opened opened = rg_opening_unblock(state, answers);
+
+	if (opened == RG_NOT_OPENED) {
 		rg_gate_retry(state);
 		return false;
 	}
@@ -174,8 +176,10 @@ static bool rg_gate_open(struct rg_state *state, bool answers)
 	state->last_window_us = ktime_us_delta(ktime_get(), state->closed_at);
 	trace_open(state->pdev, state->last_window_us);
 	rg_events_post(state, RG_EVENT_OPENED);
-	state->muted = !answers;
+	state->muted = opened == RG_OPENED_MUTED;
 	rg_closing_release(state);
+	if (answers && state->muted)
+		rg_gate_retry(state);
 	return true;
 }
 
@@ -266,21 +270,29 @@ static bool rg_gate_is_owed(const struct rg_state *state)
 /*
  * With state->lock held: no reset runs, nobody will restore and tell. The VFs of
  * a PF answer once it is restored, and have PASID control in common with it: they
- * follow it. They are closed for a time even where the PF itself does not take part.
+ * follow it, see rg_gate_unlock(). They are closed for a time even where the PF
+ * itself does not take part.
  */
-static void rg_gate_settle(struct rg_state *state)
+static struct rg_scope *rg_gate_settle(struct rg_state *state)
 {
 	struct rg_scope *vfs = state->vfs;
 
 	if (state->depth || state->prepared || state->awaiting || rg_gate_is_owed(state))
-		return;
+		return NULL;
 	if (state->phase == RG_CLOSED && !state->dead)
 		rg_gate_end(state);
 	else if (state->muted && !state->dead && rg_endpoint_answers(state->pdev))
 		rg_gate_unmute(state);
-	if (!vfs || state->awaiting)
-		return;
+	if (state->awaiting)
+		return NULL;
 	state->vfs = NULL;
+	return vfs;
+}
+
+/* Each may have to wait for its group: a reset of the PF must not wait with it. */
+static void rg_gate_unlock(struct rg_state *state, struct rg_scope *vfs)
+{
+	mutex_unlock(&state->lock);
 	rg_scope_leave(vfs, RG_AWAIT_NOW);
 	rg_scope_free(vfs);
 }
@@ -385,13 +397,14 @@ static void rg_gate_await_work(struct work_struct *work)
 {
 	struct rg_state *state = container_of(to_delayed_work(work), struct rg_state,
 					      await_work);
+	struct rg_scope *vfs = NULL;
 
 	mutex_lock(&state->lock);
 	if (state->awaiting && !state->dead) {
 		if (rg_endpoint_answers(state->pdev) ||
 		    time_after(jiffies, state->await_until)) {
 			state->awaiting = false;
-			rg_gate_settle(state);
+			vfs = rg_gate_settle(state);
 			/* Where it did not come to that, its group is not what it waits for. */
 			if (!state->awaiting)
 				WRITE_ONCE(state->busy, false);
@@ -399,7 +412,7 @@ static void rg_gate_await_work(struct work_struct *work)
 			mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_AGAIN);
 		}
 	}
-	mutex_unlock(&state->lock);
+	rg_gate_unlock(state, vfs);
 }
 
 /* Nobody will restore it any more. */
@@ -416,6 +429,7 @@ static void rg_gate_park_work(struct work_struct *work)
 {
 	struct rg_state *state = container_of(to_delayed_work(work), struct rg_state,
 					      park_work);
+	struct rg_scope *vfs = NULL;
 
 	mutex_lock(&state->lock);
 	if (state->phase == RG_CLOSED && !state->dead && !state->busy &&
@@ -429,10 +443,10 @@ static void rg_gate_park_work(struct work_struct *work)
 		} else {
 			pci_warn(state->pdev,
 				 "expected whoever reset it to restore it within park_timeout_s, nobody did; its window ends\n");
-			rg_gate_settle(state);
+			vfs = rg_gate_settle(state);
 		}
 	}
-	mutex_unlock(&state->lock);
+	rg_gate_unlock(state, vfs);
 }
 
 /**
@@ -443,13 +457,13 @@ static void rg_gate_park_work(struct work_struct *work)
  * Opens the gate if it was the outermost and its caller does not restore config
  * space after it.
  *
- * Context: Process context, sleeps. With its PF's state locked for a VF.
+ * Context: Process context, sleeps.
  */
 void rg_gate_leave(struct rg_state *state, enum rg_await await)
 {
 	struct rg_bracket *bracket;
 
-	mutex_lock_nested(&state->lock, state->pdev->is_virtfn);
+	mutex_lock(&state->lock);
 	rg_gate_own(state);
 	bracket = rg_gate_bracket_mine(state);
 	if (!WARN_ON_ONCE(!state->depth))
@@ -464,8 +478,7 @@ void rg_gate_leave(struct rg_state *state, enum rg_await await)
 	} else if (!state->depth && state->phase == RG_CLOSED && await != RG_AWAIT_NOT) {
 		rg_gate_await(state, await);
 	}
-	rg_gate_settle(state);
-	mutex_unlock(&state->lock);
+	rg_gate_unlock(state, rg_gate_settle(state));
 }
 
 /**
@@ -580,20 +593,24 @@ void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket, bool pa
  * rg_gate_unbracket - the caller of rg_gate_bracket() has restored it
  * @state: the function's state
  * @bracket: the same
+ * @await: how soon it can be expected to answer if it was not restored after all
  *
  * Opens the gate of a function that no driver is bound to.
  *
  * Context: Process context, sleeps.
  */
-void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket)
+void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket,
+		       enum rg_await await)
 {
 	mutex_lock(&state->lock);
 	list_del(&bracket->node);
 	/* Whatever this task told the driver, it has told it all. */
 	if (state->prepared == current)
 		state->prepared = NULL;
-	rg_gate_settle(state);
-	mutex_unlock(&state->lock);
+	if (bracket->owes && await != RG_AWAIT_NOT && !state->depth &&
+	    state->phase == RG_CLOSED)
+		rg_gate_await(state, await);
+	rg_gate_unlock(state, rg_gate_settle(state));
 }
 
 /**
@@ -631,7 +648,7 @@ void rg_gate_restored(struct rg_state *state)
 		pci_dbg(state->pdev, "told the end of a reset: expected a beginning, found none; nothing changes\n");
 	state->prepared = NULL;
 	list_for_each_entry(bracket, &state->brackets, node) {
-		if (bracket->task != current || !bracket->owes)
+		if (bracket->task != current)
 			continue;
 		bracket->owes = false;
 		bracket->done = true;
@@ -639,8 +656,7 @@ void rg_gate_restored(struct rg_state *state)
 	/* Whoever restores it has waited until it answers: nobody need ask again. */
 	if (state->awaiting && !state->depth && rg_endpoint_answers(state->pdev))
 		state->awaiting = false;
-	rg_gate_settle(state);
-	mutex_unlock(&state->lock);
+	rg_gate_unlock(state, rg_gate_settle(state));
 	rg_gate_wait_busy(state);
 }
 

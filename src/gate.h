@@ -62,7 +62,8 @@ enum rg_await {
  * @task: the caller. Others may be on their way into one of their own, behind a
  *	lock that only opening this window lets go: theirs do not count
  * @owes: a reset ended in it, and nobody has restored the function yet
- * @done: the driver has been told: what it resets now, it restores itself
+ * @done: the driver has been told, of this or of a step that comes without a
+ *	reset: what it resets now, it restores itself
  * @patient: nobody waits until the function answers before this ends
  * @window: the state's count of windows when the task's last reset ended
  */
@@ -99,8 +100,8 @@ struct rg_bracket {
  * @busy_until: jiffies; so long the driver is not told that the reset is over
  * @await_until: jiffies; then it has been silent for too long
  * @park_at: jiffies; then nobody will end the window any more
- * @muted: open, but silent: its ATC invalidations are still dropped, and its
- *	controls withheld
+ * @muted: open, but silent, or the fence before its ATS has not passed: its ATC
+ *	invalidations are still dropped, and its controls withheld
  * @counted: it is counted in its requester IDs' closed; under the group mutex
  * @shown: it is in sysfs
  * @vfs: its VFs, while they are closed because of its reset
@@ -183,7 +184,8 @@ void rg_gate_fail(struct rg_state *state, const struct rg_bracket *bracket);
 void rg_gate_rebound(struct rg_state *state);
 void rg_gate_finish(struct rg_state *state);
 void rg_gate_bracket(struct rg_state *state, struct rg_bracket *bracket, bool patient);
-void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket);
+void rg_gate_unbracket(struct rg_state *state, struct rg_bracket *bracket,
+		       enum rg_await await);
 void rg_gate_wait_busy(const struct rg_state *state);
 void rg_gate_prepared(struct rg_state *state);
 void rg_gate_restored(struct rg_state *state);

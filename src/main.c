@@ -31,25 +31,24 @@
 #include "status.h"
 #include "valve.h"
 
+static const char *const rg_tested_series[] = { RG_TESTED_SERIES };
+
 static bool rg_main_is_tested(void)
 {
-	static const char *const series[] = { RG_TESTED_SERIES };
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(series); i++)
-		if (strstarts(init_utsname()->release, series[i]))
+	for (i = 0; i < ARRAY_SIZE(rg_tested_series); i++)
+		if (strstarts(init_utsname()->release, rg_tested_series[i]))
 			return true;
 	return false;
 }
 
 static int rg_main_check_kernel(bool tested)
 {
-	static const char *const series[] = { RG_TESTED_SERIES };
-
 	if (tested || rg_param_allow_untested())
 		return 0;
 	pr_err("kernel %s: expected a tested series (the newest is %s*), found none of them; look for a newer resetgate, or load with allow_untested=1\n",
-	       init_utsname()->release, series[ARRAY_SIZE(series) - 1]);
+	       init_utsname()->release, rg_tested_series[ARRAY_SIZE(rg_tested_series) - 1]);
 	return -EOPNOTSUPP;
 }
 

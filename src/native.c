@@ -17,7 +17,6 @@
 /* Probes are not counted in flight, so the prepares that still await their done are. */
 static atomic_t rg_native_pending;
 static bool rg_native_stands_aside;
-static bool rg_native_installed;
 
 static int rg_native_prepare(struct pci_dev *pdev)
 {
@@ -77,8 +76,8 @@ void rg_native_install(void)
 	if (rg_set_usable(RG_SET_NATIVE) &&
 	    rg_target_present(RG_T_RESET_IOMMU_PREPARE) &&
 	    rg_target_present(RG_T_RESET_IOMMU_DONE))
-		rg_native_installed = !rg_patch_install(RG_SET_NATIVE, rg_native_hooks,
-							ARRAY_SIZE(rg_native_hooks));
+		rg_patch_install(RG_SET_NATIVE, rg_native_hooks,
+				 ARRAY_SIZE(rg_native_hooks));
 }
 
 /**
@@ -93,16 +92,14 @@ void rg_native_yield(bool aside)
 }
 
 /**
- * rg_native_bury - a function goes away
- * @state: the function's state, out of every look-up
+ * rg_native_bury - a function has gone
+ * @state: the function's state; a grace period after its last reference went: a
+ *	handler that has found it still, with preemption off, has counted
  *
- * Context: Process context, sleeps.
+ * Context: Process context.
  */
 void rg_native_bury(struct rg_state *state)
 {
-	/* A handler that has found it still, with preemption off, has counted by then. */
-	if (rg_native_installed)
-		synchronize_rcu();
 	atomic_sub(atomic_xchg(&state->native, 0), &rg_native_pending);
 }
 
@@ -118,5 +115,4 @@ void rg_native_remove(void)
 	while (atomic_read(&rg_native_pending) > 0)
 		msleep(20);
 	rg_patch_remove(RG_SET_NATIVE);
-	rg_native_installed = false;
 }

@@ -4,8 +4,7 @@
  *
  * Who holds the group's mutex may wait for an IOMMU that another silent function
  * has stuck. The reset that cures that one comes to this function's state->lock,
- * so nobody waits for the mutex for long with that held: a tenth of a second,
- * and as long again for each VF that opens after its PF.
+ * so nobody waits for the mutex for long with that held: a tenth of a second.
  */
 #include <linux/pci.h>
 
@@ -18,6 +17,20 @@
 
 /* Whoever waits for the opening holds the device's lock, and others may want that. */
 #define RG_BUSY_LIMIT (10 * HZ)
+
+/*
+ * Those who turn busy within one such time share it: a reset of several functions
+ * waits for them one after the other. Races between them do no harm.
+ */
+static unsigned long rg_opening_limit(void)
+{
+	static unsigned long limit;
+	unsigned long now = jiffies;
+
+	if (time_after(now, READ_ONCE(limit) + RG_BUSY_LIMIT))
+		WRITE_ONCE(limit, now + RG_BUSY_LIMIT);
+	return READ_ONCE(limit);
+}
 
 /* Told once. */
 static bool rg_opening_lock_group(struct rg_state *state)
@@ -33,9 +46,24 @@ static bool rg_opening_lock_group(struct rg_state *state)
 			 "%s late: expected its IOMMU group to be free within %u ms, found it busy; it is tried again until it is\n",
 			 state->muted ? "gets its ATS" : "opens",
 			 jiffies_to_msecs(RG_OPEN_FIRST));
-		WRITE_ONCE(state->busy_until, jiffies + RG_BUSY_LIMIT);
+		WRITE_ONCE(state->busy_until, rg_opening_limit());
 	}
 	WRITE_ONCE(state->busy, true);
+	return false;
+}
+
+/*
+ * VT-d 6.5.2.5 and its likes: the IOTLB goes before the ATC, for translation
+ * requests may be answered from it. What was dropped may have such an invalidation
+ * before it that has not been executed: with ATS on before that, the ATC could take
+ * a translation whose page is about to be freed, and nobody would tell it.
+ */
+static bool rg_opening_fence(struct rg_state *state)
+{
+	if (!state->pdev->ats_enabled || !rg_rids_unfenced(state) ||
+	    !rg_closing_fence(state))
+		return true;
+	rg_rids_refilter(state);
 	return false;
 }
 
@@ -45,11 +73,14 @@ static bool rg_opening_lock_group(struct rg_state *state)
  * @answers: it does; otherwise its ATS stays off until rg_opening_unmute()
  *
  * Context: Process context, under state->lock, sleeps a tenth of a second at the
- * most.
- * Return: true; false if its group is busy, and it is blocked as before.
+ * most, and a second more where a CPU does not leave the IOMMU's queue.
+ * Return: RG_NOT_OPENED if its group is busy, and it is blocked as before;
+ * RG_OPENED_MUTED if its ATS stays off; else RG_OPENED.
  */
-bool rg_opening_unblock(struct rg_state *state, bool answers)
+enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers)
 {
+	bool fenced;
+
 	/*
 	 * One that was closed untouched, and not reset after all, has its ATS on:
 	 * what its ATC holds goes with that. PASID and PRI need it off.
@@ -57,7 +88,7 @@ bool rg_opening_unblock(struct rg_state *state, bool answers)
 	if (answers)
 		rg_endpoint_ats_off(state->pdev);
 	if (!rg_opening_lock_group(state))
-		return false;
+		return RG_NOT_OPENED;
 	if (answers)
 		rg_endpoint_controls(&state->ep, state->pdev);
 	/*
@@ -65,30 +96,38 @@ bool rg_opening_unblock(struct rg_state *state, bool answers)
 	 * with its ATC invalidations.
 	 */
 	rg_rids_unblock(state, !answers);
-	if (answers)
+	fenced = answers && rg_opening_fence(state);
+	if (fenced)
 		rg_endpoint_open(&state->ep, state->pdev);
 	mutex_unlock(rg_gate_group_mutex(state));
-	return true;
+	if (answers && !fenced)
+		pci_warn(state->pdev,
+			 "gets its ATS late: expected the IOMMU's queue to take what was submitted, found a CPU that does not leave it; it is tried again\n");
+	return fenced ? RG_OPENED : RG_OPENED_MUTED;
 }
 
 /**
- * rg_opening_unmute - a function that opened silent gets its ATS
+ * rg_opening_unmute - a function that opened without its ATS gets it
  * @state: the function's state, muted; the function answers
  *
  * What it has in its ATC came with ATS, and goes with it.
  *
- * Context: Process context, under state->lock, sleeps a tenth of a second at the
- * most.
- * Return: true; false if its group is busy, and nothing was changed.
+ * Context: As of rg_opening_unblock().
+ * Return: true; false if its group or the IOMMU's queue is busy, and nothing was
+ * changed.
  */
 bool rg_opening_unmute(struct rg_state *state)
 {
+	bool fenced;
+
 	rg_endpoint_ats_off(state->pdev);
 	if (!rg_opening_lock_group(state))
 		return false;
 	rg_endpoint_controls(&state->ep, state->pdev);
 	rg_rids_unfilter(state);
-	rg_endpoint_open(&state->ep, state->pdev);
+	fenced = rg_opening_fence(state);
+	if (fenced)
+		rg_endpoint_open(&state->ep, state->pdev);
 	mutex_unlock(rg_gate_group_mutex(state));
-	return true;
+	return fenced;
 }

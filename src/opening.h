@@ -5,7 +5,13 @@
 
 #include "gate.h"
 
-bool rg_opening_unblock(struct rg_state *state, bool answers);
+enum rg_opened {
+	RG_NOT_OPENED,
+	RG_OPENED_MUTED,	/* without its ATS */
+	RG_OPENED,
+};
+
+enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers);
 bool rg_opening_unmute(struct rg_state *state);
 
 #endif /* RG_OPENING_H */

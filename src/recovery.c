@@ -157,7 +157,7 @@ static void rg_recovery_end(struct rg_recovery *recovery, pci_ers_result_t resul
 	rg_recovery_leave(recovery);
 	if (rg_recovery_failed(recovery, result))
 		rg_scope_fail(recovery->scope);
-	rg_scope_unbracket(recovery->scope);
+	rg_scope_unbracket(recovery->scope, RG_AWAIT_NOT);
 	spin_lock(&rg_recovery_lock);
 	list_del(&recovery->node);
 	spin_unlock(&rg_recovery_lock);

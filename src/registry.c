@@ -7,6 +7,7 @@
  * Everything that a window needs is allocated then. Look-ups are under RCU;
  * additions and removals under one mutex.
  */
+#include <linux/delay.h>
 #include <linux/hashtable.h>
 #include <linux/iommu.h>
 #include <linux/slab.h>
@@ -17,6 +18,9 @@
 #include "native.h"
 #include "registry.h"
 #include "status.h"
+
+/* Of 20 ms, for the device lock of a PF, at load. */
+#define RG_GREET_TRIES 100
 
 static DEFINE_HASHTABLE(rg_states, 8);
 static DEFINE_MUTEX(rg_registry_mutex);
@@ -120,6 +124,7 @@ static void rg_registry_free(struct work_struct *work)
 {
 	struct rg_state *state = container_of(to_rcu_work(work), struct rg_state, free_work);
 
+	rg_native_bury(state);
 	rg_gate_finish(state);
 	rg_events_finish(state);
 	rg_fence_finish(&state->fence);
@@ -178,6 +183,10 @@ static void rg_registry_add(struct pci_dev *pdev)
 		pci_dbg(pdev, "not covered: expected an IOMMU with a back end, found none; its resets run as without resetgate\n");
 		return;
 	}
+	if (!rg_rids_is_own(pdev)) {
+		pci_dbg(pdev, "not covered: expected DMA with its own requester ID, found another function's; its resets run as without resetgate\n");
+		return;
+	}
 	state = rg_registry_new(pdev, be);
 	if (!state)
 		return;
@@ -195,8 +204,8 @@ static void rg_registry_add(struct pci_dev *pdev)
 static void rg_registry_del(struct rg_state *state)
 {
 	hash_del_rcu(&state->node);
+	rg_status_del(state);
 	rg_gate_bury(state);
-	rg_native_bury(state);
 	rg_rids_drop(state);
 	rg_registry_put(state);
 }
@@ -215,6 +224,16 @@ static void rg_registry_rebound(struct device *dev)
 
 	if (state)
 		rg_gate_rebound(state);
+}
+
+/* A driver that is about to probe it starts its DMA. */
+static void rg_registry_wait(struct pci_dev *pdev)
+{
+	struct rg_state *state = rg_registry_get(pdev);
+
+	if (state)
+		rg_gate_wait_busy(state);
+	rg_registry_put(state);
 }
 
 static int rg_registry_notify(struct notifier_block *nb, unsigned long action,
@@ -248,6 +267,8 @@ static int rg_registry_notify(struct notifier_block *nb, unsigned long action,
 	}
 	rg_err_handlers_notify(to_pci_dev(dev), action, rg_registry_of(dev));
 	mutex_unlock(&rg_registry_mutex);
+	if (action == BUS_NOTIFY_BIND_DRIVER)
+		rg_registry_wait(to_pci_dev(dev));
 	return NOTIFY_OK;
 }
 
@@ -279,7 +300,7 @@ void rg_registry_each(void (*fn)(struct rg_state *state, void *data), void *data
  * A function that was there before the module. One whose driver is about to probe
  * it has no pdev->driver yet, and is told of.
  */
-static void rg_registry_greet(struct pci_dev *pdev)
+static void rg_registry_meet(struct pci_dev *pdev)
 {
 	mutex_lock(&rg_registry_mutex);
 	if (device_is_registered(&pdev->dev)) {
@@ -291,6 +312,36 @@ static void rg_registry_greet(struct pci_dev *pdev)
 	mutex_unlock(&rg_registry_mutex);
 }
 
+/*
+ * No function goes while it is looked at: that needs pci_lock_rescan_remove(), but
+ * for a VF, which its PF's driver removes with only the PF's device lock held. Who
+ * has that one may wait for the other: it is tried.
+ */
+static bool rg_registry_greet(struct pci_dev *pdev)
+{
+	struct pci_dev *pf = pdev->is_virtfn ? pci_physfn(pdev) : NULL;
+
+	if (pf && !device_trylock(&pf->dev))
+		return false;
+	rg_registry_meet(pdev);
+	if (pf)
+		device_unlock(&pf->dev);
+	return true;
+}
+
+/* Returns how many could not be looked at. */
+static int rg_registry_greet_all(void)
+{
+	struct pci_dev *pdev = NULL;
+	int missed = 0;
+
+	pci_lock_rescan_remove();
+	for_each_pci_dev(pdev)
+		missed += !rg_registry_greet(pdev);
+	pci_unlock_rescan_remove();
+	return missed;
+}
+
 /**
  * rg_registry_init - adopt every function there is and all that will come
  *
@@ -299,8 +350,7 @@ static void rg_registry_greet(struct pci_dev *pdev)
  */
 int rg_registry_init(void)
 {
-	struct pci_dev *pdev = NULL;
-	int rc;
+	int rc, missed, tries = RG_GREET_TRIES;
 
 	rg_registry_queue = alloc_workqueue("resetgate_free", WQ_UNBOUND, 0);
 	if (!rg_registry_queue)
@@ -312,11 +362,12 @@ int rg_registry_init(void)
 	rc = bus_register_notifier(&pci_bus_type, &rg_registry_nb);
 	if (rc)
 		goto out_gate;
-	/* No function goes while it is looked at; those that come, the notifier sees. */
-	pci_lock_rescan_remove();
-	for_each_pci_dev(pdev)
-		rg_registry_greet(pdev);
-	pci_unlock_rescan_remove();
+	/* Those that come from now on, the notifier sees. */
+	while ((missed = rg_registry_greet_all()) && --tries)
+		msleep(20);
+	if (missed)
+		pr_warn("%d VFs are not covered: expected their PF's device lock to be free within 2 s, found it held; bind their drivers again when it is\n",
+			missed);
 	return 0;
 
 out_gate:

@@ -63,8 +63,8 @@ static int rg_reset_path_bracket(enum rg_target_id id, struct pci_dev *pdev)
 		rg_gate_bracket(state, &bracket, false);
 	rc = rg_reset_path_pass(id, pdev);
 	if (state)
-		rg_gate_unbracket(state, &bracket);
-	rg_scope_unbracket(below);
+		rg_gate_unbracket(state, &bracket, RG_AWAIT_NOT);
+	rg_scope_unbracket(below, RG_AWAIT_RESET);
 	if (state)
 		rg_gate_wait_busy(state);
 	rg_scope_free(below);

@@ -40,6 +40,26 @@ notrace struct rg_rid *rg_rids_find(u32 key)
 	return NULL;
 }
 
+/**
+ * rg_rids_withholds - whether an ATC invalidation is to be dropped
+ * @rid: whose it is
+ *
+ * Context: Any; called from handlers, preemption is off.
+ * Return: true if so; it must be.
+ */
+notrace bool rg_rids_withholds(struct rg_rid *rid)
+{
+	if (!READ_ONCE(rid->filtered))
+		return false;
+	atomic_inc(&rid->begun);
+	/* Pairs with smp_mb() in rg_rids_unfenced(): one of the two sees the other. */
+	smp_mb__after_atomic();
+	if (!READ_ONCE(rid->filtered))
+		return false;
+	atomic64_inc(&rid->dropped);
+	return true;
+}
+
 static struct rg_rid *rg_rids_new(struct rg_state *state, u32 key)
 {
 	struct rg_rid *rid = kzalloc(sizeof(*rid), GFP_KERNEL);
@@ -94,6 +114,31 @@ static int rg_rids_add(struct rg_state *state, u32 key)
 	mutex_unlock(rg_gate_group_mutex(state));
 	state->rids[state->nr_rids++] = rid;
 	return 0;
+}
+
+static int rg_rids_first(struct pci_dev *pdev, u16 alias, void *data)
+{
+	*(struct pci_dev **)data = pdev;
+	return 1;
+}
+
+/**
+ * rg_rids_is_own - whether a function's DMA carries a requester ID of its own
+ * @pdev: the function
+ *
+ * That of a function behind VMD carries the VMD device's, and the IOMMU driver
+ * keeps no entry for it. Its own numbers are those of another domain: they may be
+ * another function's.
+ *
+ * Context: Process context.
+ * Return: true if it does.
+ */
+bool rg_rids_is_own(struct pci_dev *pdev)
+{
+	struct pci_dev *real = NULL;
+
+	static_call(rg_sc_each_alias)(pdev, rg_rids_first, &real);
+	return real == pdev;
 }
 
 static int rg_rids_add_alias(struct pci_dev *pdev, u16 alias, void *data)
@@ -199,10 +244,13 @@ void rg_rids_filter(struct rg_state *state)
 {
 	int i;
 
-	/* Pairs with READ_ONCE() in the back end's filter; the gate's fence follows. */
-	for (i = 0; i < state->nr_rids; i++)
-		if (state->rids[i]->blocked)
-			WRITE_ONCE(state->rids[i]->filtered, true);
+	for (i = 0; i < state->nr_rids; i++) {
+		if (!state->rids[i]->blocked)
+			continue;
+		state->rids[i]->begun_before = atomic_read(&state->rids[i]->begun);
+		/* Pairs with READ_ONCE() in rg_rids_withholds(); the gate's fence follows. */
+		WRITE_ONCE(state->rids[i]->filtered, true);
+	}
 }
 
 /**
@@ -237,6 +285,36 @@ void rg_rids_unfilter(struct rg_state *state)
 	/* Blocked for others that share it: their window keeps the filter. */
 	if (!rid->blocked)
 		WRITE_ONCE(rid->filtered, false);
+}
+
+/**
+ * rg_rids_unfenced - whether what was dropped may still be on its way
+ * @state: the function's state, its filter off
+ *
+ * Whoever unmaps a page submits the IOTLB's invalidation and the ATC's in one go:
+ * the second may be dropped long before the first is executed.
+ *
+ * Context: Process context, under the group mutex.
+ * Return: true if something was dropped since the filter went on.
+ */
+bool rg_rids_unfenced(const struct rg_state *state)
+{
+	const struct rg_rid *rid = state->rids[0];
+
+	/* Pairs with the barrier in rg_rids_withholds(). */
+	smp_mb();
+	return atomic_read(&rid->begun) != rid->begun_before;
+}
+
+/**
+ * rg_rids_refilter - the ATC is not told after all
+ * @state: the function's state, open; its ATS is off
+ *
+ * Context: Process context, under the group mutex.
+ */
+void rg_rids_refilter(struct rg_state *state)
+{
+	WRITE_ONCE(state->rids[0]->filtered, true);
 }
 
 /**

@@ -20,6 +20,8 @@ struct rg_state;
  * @closed: those of them that are closed
  * @blocked: the IOMMU refuses its DMA
  * @filtered: ATC invalidations for it are dropped; read by the valve's handler
+ * @begun: how often a handler was about to drop one
+ * @begun_before: the same when the filter went on
  * @recorded: accesses of the driver that went to the shadow entry
  * @dropped: ATC invalidations that did not go out
  * @priv: the back end's own: live entry, shadow entry
@@ -35,17 +37,23 @@ struct rg_rid {
 	int closed;
 	bool blocked;
 	bool filtered;
+	atomic_t begun;
+	int begun_before;
 	atomic64_t recorded;
 	atomic64_t dropped;
 	unsigned long priv[RG_RID_PRIV];
 };
 
 struct rg_rid *rg_rids_find(u32 key);
+bool rg_rids_withholds(struct rg_rid *rid);
+bool rg_rids_is_own(struct pci_dev *pdev);
 int rg_rids_adopt(struct rg_state *state);
 void rg_rids_drop(struct rg_state *state);
 void rg_rids_block(struct rg_state *state);
 void rg_rids_unblock(struct rg_state *state, bool silent);
 void rg_rids_unfilter(struct rg_state *state);
+bool rg_rids_unfenced(const struct rg_state *state);
+void rg_rids_refilter(struct rg_state *state);
 void rg_rids_filter(struct rg_state *state);
 u64 rg_rids_recorded(const struct rg_state *state);
 u64 rg_rids_dropped(const struct rg_state *state);

@@ -273,15 +273,16 @@ void rg_scope_bracket(struct rg_scope *scope, bool patient)
 /**
  * rg_scope_unbracket - the caller of rg_scope_bracket() is done
  * @scope: may be NULL
+ * @await: how soon one that nobody has restored can be expected to answer
  *
  * Context: Process context, sleeps.
  */
-void rg_scope_unbracket(struct rg_scope *scope)
+void rg_scope_unbracket(struct rg_scope *scope, enum rg_await await)
 {
 	int i;
 
 	for (i = 0; scope && i < scope->nr; i++)
-		rg_gate_unbracket(scope->states[i], &scope->brackets[i]);
+		rg_gate_unbracket(scope->states[i], &scope->brackets[i], await);
 }
 
 /**

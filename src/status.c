@@ -40,6 +40,9 @@ static const char *const rg_why_names[RG_NR_WHYS] = {
 	[RG_WHY_TIMEOUT] = "timeout",
 };
 
+/* The tracepoints have their own list of these, by number. */
+static_assert(RG_WHY_NONE == 0 && RG_WHY_TIMEOUT == 9 && RG_NR_WHYS == 10);
+
 /* Of the function. A file may outlive its state by a moment. */
 
 typedef ssize_t rg_show_fn(struct rg_state *state, char *buf);

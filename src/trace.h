@@ -15,6 +15,7 @@
 #define rg_pdev_key(pdev) \
 	((u32)pci_domain_nr((pdev)->bus) << 16 | pci_dev_id(pdev))
 
+/* Numbers, for what reads a trace has no enum; status.c checks them. */
 #define rg_show_why(why) \
 	__print_symbolic(why, { 0, "none" }, { 1, "function_reset" }, \
 			 { 2, "flr" }, { 3, "bus_reset" }, \

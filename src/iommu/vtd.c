@@ -147,7 +147,11 @@ static notrace struct rg_rid *rg_vtd_rid(struct intel_iommu *iommu, u16 sid)
 	return rg_rids_find((u32)rg_vtd_segment(iommu) << 16 | sid);
 }
 
-/* The caller holds iommu->lock, under which diverted changes. */
+/*
+ * The caller holds iommu->lock, under which diverted changes. But for the dump of a
+ * fault (DMAR_DEBUG), which only reads: the entry stays at least as long as its
+ * function is known.
+ */
 static struct context_entry *rg_vtd_shadow(struct intel_iommu *iommu, u8 bus,
 					   u8 devfn, int alloc)
 {
@@ -221,11 +225,9 @@ static notrace void rg_vtd_filter(unsigned long ip, unsigned long parent_ip,
 		if (!rg_vtd_device_tlb(qw, &sid))
 			continue;
 		rid = rg_vtd_rid(iommu, sid);
-		/* Pairs with WRITE_ONCE() in the gate; its fence waits for us. */
-		if (!rid || !READ_ONCE(rid->filtered))
+		if (!rid || !rg_rids_withholds(rid))
 			continue;
 		rg_vtd_neutralise(qw);
-		atomic64_inc(&rid->dropped);
 		rg_target_fired(RG_T_VTD_QI_SUBMIT);
 		trace_drop(rid->key);
 	}
@@ -246,7 +248,7 @@ static bool rg_vtd_match(struct device *dev)
 	return (unsigned long)dev->iommu->iommu_dev->ops == rg_target_addr(RG_T_VTD_OPS);
 }
 
-/* The driver's own idea: a subdevice's DMA carries its root's requester ID. */
+/* The driver's own idea of it. Subdevices are not covered: rg_rids_is_own(). */
 static u32 rg_vtd_key(struct pci_dev *pdev)
 {
 	void *info = dev_iommu_priv_get(&pdev->dev);

@@ -170,6 +170,66 @@ long rgl_cmd_irqstall(struct rgl_req *rq)
 					(void *)(unsigned long)ms, 0);
 }
 
+/* Behind every handler that was registered later: the newest runs first. */
+static atomic_t rgl_slow_ms = ATOMIC_INIT(0);
+static bool rgl_slow_on;
+
+static void rgl_slow_qi(unsigned long ip, unsigned long parent,
+			struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	int ms = atomic_xchg(&rgl_slow_ms, 0);
+
+	while (ms-- > 0)
+		mdelay(1);
+}
+
+static struct ftrace_ops rgl_slow_qi_ops = {
+	.func = rgl_slow_qi,
+};
+
+static long rgl_slow_qi_on(void)
+{
+	static char name[] = "qi_submit_sync";
+	long ret;
+
+	if (rgl_slow_on)
+		return -EALREADY;
+	ret = ftrace_set_filter(&rgl_slow_qi_ops, name, strlen(name), 1);
+	if (!ret)
+		ret = register_ftrace_function(&rgl_slow_qi_ops);
+	if (ret)
+		ftrace_free_filter(&rgl_slow_qi_ops);
+	rgl_slow_on = !ret;
+	return ret;
+}
+
+static long rgl_slow_qi_off(void)
+{
+	if (!rgl_slow_on)
+		return -ENOENT;
+	unregister_ftrace_function(&rgl_slow_qi_ops);
+	ftrace_free_filter(&rgl_slow_qi_ops);
+	rgl_slow_on = false;
+	return 0;
+}
+
+/* slowqi on|off|MS: who submits to VT-d's queue next takes that long on the way. */
+long rgl_cmd_slowqi(struct rgl_req *rq)
+{
+	unsigned int ms;
+
+	if (!strcmp(rq->argv[1], "on"))
+		return rgl_slow_qi_on();
+	if (!strcmp(rq->argv[1], "off"))
+		return rgl_slow_qi_off();
+	if (rgl_ms(rq, 1, &ms))
+		return -EINVAL;
+	if (!rgl_slow_on)
+		return rgl_usage(rq, "it is not on");
+	atomic_set(&rgl_slow_ms, ms);
+	return 0;
+}
+
 struct rgl_ipm {
 	char name[64];
 	bool on;
@@ -255,5 +315,6 @@ void rgl_disturb_exit(void)
 	for (i = 0; i < RGL_IPMODIFY; i++)
 		if (rgl_ipms[i].name[0])
 			rgl_ipm_off(&rgl_ipms[i]);
+	rgl_slow_qi_off();
 	flush_workqueue(rgl_wq);
 }

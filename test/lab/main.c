@@ -66,6 +66,7 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "holdmutex", 2, 2, rgl_cmd_holdmutex, "BDF MS" },
 	{ "holdftrace", 1, 1, rgl_cmd_holdftrace, "MS" },
 	{ "irqstall", 2, 2, rgl_cmd_irqstall, "CPU MS" },
+	{ "slowqi", 1, 1, rgl_cmd_slowqi, "on|off|MS" },
 	{ "ipmodify", 2, 2, rgl_cmd_ipmodify, "FUNC on|off" },
 	{ "idle", 0, 0, rgl_cmd_idle, "" },
 	{ "bench", 2, RGL_ARGS - 1, rgl_cmd_bench, "N[+MS] COMMAND [+|/ COMMAND]" },

@@ -159,6 +159,7 @@ void rgl_disturb_exit(void);
 long rgl_cmd_holdmutex(struct rgl_req *rq);
 long rgl_cmd_holdftrace(struct rgl_req *rq);
 long rgl_cmd_irqstall(struct rgl_req *rq);
+long rgl_cmd_slowqi(struct rgl_req *rq);
 long rgl_cmd_ipmodify(struct rgl_req *rq);
 long rgl_cmd_idle(struct rgl_req *rq);
 

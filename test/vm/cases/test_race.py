@@ -6,7 +6,7 @@ import errno as codes
 import pytest
 from lab import trace
 
-from scenario import FIRST, SECOND, told
+from scenario import FIRST, SECOND, dmesg_since, gate_file, note, rgx, told
 
 pytestmark = pytest.mark.machine("scenario")
 MANY = 50
@@ -164,6 +164,51 @@ def test_neighbour_is_untouched(vm, gate, endpoint):
         two.rounds(2 * MANY)
     assert len(story[0].all.dev_tlb(SECOND)) > MANY
     assert two.ats_on and two.context.present
+
+
+@pytest.fixture
+def slow_queue(vm):
+    """A handler on the way to the IOMMU's queue, behind the valve that is registered later."""
+    rgx(vm, "slowqi on")
+    yield
+    if vm.alive:
+        rgx(vm, "slowqi off")
+
+
+@pytest.mark.once
+@pytest.mark.reload
+@pytest.mark.kernels("trixie", "trixie-backports")  # 6.1 submits the two one after the other
+@pytest.mark.parametrize("stall", (900, 2500))
+def test_unmap_across_the_end(vm, slow_queue, gate, endpoint, stall):
+    """I4: an unmap whose ATC invalidation was dropped has not reached the IOMMU's queue when the
+    window ends: ATS is off until the IOTLB has been told, or the ATC could take from there what
+    nobody tells it of. If that takes longer than a fence waits, the function opens without its
+    ATS, with one line, and gets it later.
+
+    Deliberate break: rg_opening_fence() lets everybody pass.
+    """
+    gate()
+    one = endpoint()
+    rgx(vm, "map", one.a, "0x2000000", "0x1000", "0x3333")
+    marker = note(vm, f"case: {stall} ms on the way to the queue")
+    with told(vm, one) as story:
+        with one.window(f"taskset 1 rgx reset {FIRST} function"):
+            dropped = gate_file(vm, FIRST, "dropped")
+            rgx(vm, "slowqi", stall)
+            job = vm.bg(f"taskset 2 rgx unmap {one.a} 0x2000000 0x1000")
+            while gate_file(vm, FIRST, "dropped") == dropped:
+                assert not job.done()
+            vm.mark(0x110)
+        job.wait()
+        vm.sh(f"i=0; until rgx ats {FIRST} | grep -q ctrl=0x8; do i=$((i+1)); "
+              "[ $i -lt 50 ] || exit 1; sleep .1; done")
+    events = story[0].all
+    flushed = events.after(events.mark(0x110)).of(trace.IotlbInv)
+    assert flushed, "it was on its way no more"
+    assert story[0].ats_on.index > flushed[0].index, "ATS was on first"
+    lines = [line for line in dmesg_since(vm, marker) if "gets its ATS late" in line]
+    assert len(lines) == (stall > 1000) and all(FIRST in line for line in lines)
+    assert one.context.present and gate_file(vm, FIRST, "state") == "open"
 
 
 @pytest.mark.once
