@@ -129,7 +129,7 @@ def test_stock_pasid(vm, kernel, one):
 @pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")
 @pytest.mark.parametrize("way", WAYS)
 def test_pasid_in_window(vm, kernel, gate, one, way):
-    """I1 to I4 with PASIDs: set, replace and remove succeed, no ATC invalidation with a PASID
+    """I1 to I4, R5, with PASIDs: set, replace and remove succeed, no ATC invalidation with a PASID
     (or without) goes out, and at the end the table is what was asked for. What the window
     blocks is the context entry; the PASID table behind it is written at once.
 

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.machine("scenario")
 FATAL_ONE = ("d0 MALF_TLP 1 2 3 4", DOWN, ONE)
 FATAL_TREE = ("rp6 DLP", ROOT, UP)
 NON_FATAL = "d0 COMP_ABORT 1 2 3 4"
+NON_FATALS = pytest.mark.parametrize("inject, port", ((NON_FATAL, DOWN), ("rp6 COMP_TIME", ROOT)),
+                                     ids=("endpoint", "root-port"))
 OVER = ("resume", "gone")
 
 
@@ -155,23 +157,26 @@ def test_recovery_fails(vm, gate, endpoint):
         anew(vm, [one])
 
 
+@NON_FATALS
 @pytest.mark.once
-def test_non_fatal(vm, kernel, gate, endpoint):
+def test_non_fatal(vm, kernel, gate, endpoint, inject, port):
     """A channel that is not frozen: up to 6.17 slot_reset comes without any reset, and nothing
     closes; from 6.18 on there is one, and it is gated.
 
     Deliberate break: rg_recovery_begin() enters whatever the channel's state.
     """
     gate()
+    found_again(vm)
     one = endpoint(ONE)
     before = windows(vm, ONE)
     rgx(vm, "vote need_reset recovered")
     with told_all(vm, [one]) as stories, one.storm():
-        recovery = Recovery(vm, NON_FATAL, ONE, OVER)
+        recovery = Recovery(vm, inject, ONE, OVER)
         recovery.wait()
     assert [what for what, _, _ in recovery.events()] == ["error", "slot_reset", "resume"]
-    resets = len(stories[ONE].all.bus_reset_start(DOWN))
+    resets = len(stories[ONE].all.bus_reset_start(port))
     assert resets == (kernel.series >= (6, 18))
+    assert bool(stories[ONE].blocks()) == bool(resets), "blocked without a reset, or the reverse"
     assert windows(vm, ONE) - before == resets
     assert one.context.present and one.ats_on
 
