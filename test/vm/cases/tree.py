@@ -4,7 +4,7 @@
 import contextlib
 import time
 
-from lab import pci
+from lab import host, pci
 
 from scenario import BEGIN, END, Story, rgx, tail
 
@@ -58,9 +58,9 @@ class Recovery:
 
     def wait(self, last=None):
         last = last or self._last
-        deadline = time.monotonic() + 30
+        patience = host.Patience(30)
         while not [what for what, _, _ in self.events() if what in last]:
-            assert time.monotonic() < deadline, f"no {last} in {self.events()}"
+            assert not patience.over(), f"no {last} in {self.events()}"
             time.sleep(.2)
 
 

@@ -3,7 +3,7 @@
 
 import time
 
-from lab import memory, pci
+from lab import host, memory, pci
 
 from scenario import IOVA, Endpoint
 
@@ -62,9 +62,9 @@ class Process:
         self._vm.sh(f"kill -9 {self.pid}", check=False)
 
     def wait_gone(self, seconds=20):
-        deadline = time.monotonic() + seconds
+        patience = host.Patience(seconds)
         while not self.gone:
-            assert time.monotonic() < deadline, f"{self.name} does not end"
+            assert not patience.over(), f"{self.name} does not end"
             time.sleep(.1)
 
 

@@ -81,6 +81,37 @@ def step(title, log):
     say(f"{title}: done in {time.monotonic() - began:.1f} s")
 
 
+def _cpu_times():
+    """(used, stolen) of all CPUs since boot, in ticks."""
+    words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return sum(map(int, (words[1], words[2], words[3], words[6], words[7]))), int(words[8])
+
+
+class Patience:
+    """A time-out in time that the host really had. Where a hypervisor takes the CPUs away, a guest
+    gets only a share of what it asks for, and everything in it takes so much longer.
+    """
+    MOST = 10
+
+    def __init__(self, seconds):
+        self._seconds, self._began, self._times = seconds, time.monotonic(), _cpu_times()
+
+    def share(self):
+        """What the host got of what was asked for since then, a tenth at the least."""
+        used, stolen = (now - then for now, then in zip(_cpu_times(), self._times))
+        return max(1 / self.MOST, used / (used + stolen) if used + stolen else 1)
+
+    def spent(self):
+        """Seconds of that time since then."""
+        return (time.monotonic() - self._began) * self.share()
+
+    def left(self):
+        return self._seconds - self.spent()
+
+    def over(self):
+        return self.left() <= 0
+
+
 def run(argv, log=None, check=True, **kwargs):
     """Run a command; its output goes to `log` (append), or is returned as text."""
     argv = [str(arg) for arg in argv]

@@ -11,7 +11,6 @@ import shlex
 import shutil
 import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +82,11 @@ class Background:
 
     def wait(self, timeout=60, check=True):
         """Its Result; with an exit code of -1, or raised, that it has not ended in time."""
-        result = self._ended(timeout) or Result(_GOES_ON, b"")
+        patience = host.Patience(timeout)
+        result = self._ended(timeout)
+        while not result and not patience.over():
+            result = self._ended(1)
+        result = result or Result(_GOES_ON, b"")
         if check and result.rc == _GOES_ON:
             raise CommandFailed(f"`{self._command}` has not ended in {timeout} s")
         if check and result.rc:
@@ -183,7 +186,7 @@ class VM:
         """Power off; anything but a clean power-off and a quiet console is a failure."""
         try:
             self._request("sync; poweroff -f")
-            self._await_end(time.monotonic() + 30)
+            self._await_end(host.Patience(30))
             console = self.console()
             if "reboot: Power down" not in console:
                 raise LostVM(f"the VM ended without powering off\n{self.console_tail()}")
@@ -191,14 +194,14 @@ class VM:
         finally:
             self.kill()
 
-    def _await_end(self, deadline):
+    def _await_end(self, patience):
         while self._process.poll() is None:
             # Readable at the end, too.
             if select.select([self._agent], [], [], NUDGE_SECONDS)[0]:
                 if self._bytes():
                     continue
                 self._process.wait(10)
-            elif time.monotonic() > deadline:
+            elif patience.over():
                 raise LostVM(f"no power-off within 30 s\n{self.console_tail()}")
             else:
                 # It may be gone by now.
@@ -277,7 +280,7 @@ class VM:
             return b""
 
     def _answer(self, sequence, timeout, what):
-        deadline = time.monotonic() + timeout
+        patience = host.Patience(timeout)
         prefix = f"RG {sequence} ".encode()
         while True:
             while b"\n" in self._buffer:
@@ -286,16 +289,16 @@ class VM:
                 if start >= 0:
                     rc, _, text = line[start + len(prefix):].strip().partition(b" ")
                     return Result(int(rc), _unpacked(text))
-            self._receive(deadline, what)
+            self._receive(patience, what)
 
-    def _receive(self, deadline, what):
-        """Wait for more bytes, a dead QEMU or the deadline.
+    def _receive(self, patience, what):
+        """Wait for more bytes, a dead QEMU or the end of patience.
 
         Now and then the guest misses an interrupt of the emulated UART and both sides wait
         with bytes in its FIFOs; an empty line, which the agent skips, raises it again.
         """
         while not select.select([self._agent], [], [], NUDGE_SECONDS)[0]:
-            if time.monotonic() > deadline:
+            if patience.over():
                 raise LostVM(f"no answer in time to: {what}\n{self.console_tail()}")
             self._nudge()
         data = self._bytes()
