@@ -91,9 +91,21 @@ static void rgl_ftrace_nop(unsigned long ip, unsigned long parent,
 {
 }
 
-static struct ftrace_ops rgl_slow_ops = {
-	.func = rgl_ftrace_nop,
-};
+static struct ftrace_ops rgl_slow_ops;
+
+/* Always from zero: ftrace_free_filter() leaves pointers to what it frees. */
+static int rgl_trace(struct ftrace_ops *ops, ftrace_func_t fn, const char *name)
+{
+	int ret;
+
+	*ops = (struct ftrace_ops){ .func = fn };
+	ret = ftrace_set_filter(ops, (char *)name, strlen(name), 1);
+	if (!ret)
+		ret = register_ftrace_function(ops);
+	if (ret)
+		ftrace_free_filter(ops);
+	return ret;
+}
 
 static unsigned long rgl_spin_end;
 static atomic_t rgl_slow_busy = ATOMIC_INIT(0);
@@ -130,10 +142,7 @@ long rgl_cmd_holdftrace(struct rgl_req *rq)
 		return -EINVAL;
 	if (atomic_cmpxchg(&rgl_slow_busy, 0, 1))
 		return -EBUSY;
-	ret = ftrace_set_filter(&rgl_slow_ops, "pci_bus_max_busnr",
-				strlen("pci_bus_max_busnr"), 1);
-	if (!ret)
-		ret = register_ftrace_function(&rgl_slow_ops);
+	ret = rgl_trace(&rgl_slow_ops, rgl_ftrace_nop, "pci_bus_max_busnr");
 	if (ret) {
 		atomic_set(&rgl_slow_busy, 0);
 		return ret;
@@ -183,22 +192,15 @@ static void rgl_slow_qi(unsigned long ip, unsigned long parent,
 		mdelay(1);
 }
 
-static struct ftrace_ops rgl_slow_qi_ops = {
-	.func = rgl_slow_qi,
-};
+static struct ftrace_ops rgl_slow_qi_ops;
 
 static long rgl_slow_qi_on(void)
 {
-	static char name[] = "qi_submit_sync";
 	long ret;
 
 	if (rgl_slow_on)
 		return -EALREADY;
-	ret = ftrace_set_filter(&rgl_slow_qi_ops, name, strlen(name), 1);
-	if (!ret)
-		ret = register_ftrace_function(&rgl_slow_qi_ops);
-	if (ret)
-		ftrace_free_filter(&rgl_slow_qi_ops);
+	ret = rgl_trace(&rgl_slow_qi_ops, rgl_slow_qi, "qi_submit_sync");
 	rgl_slow_on = !ret;
 	return ret;
 }

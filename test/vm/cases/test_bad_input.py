@@ -261,7 +261,7 @@ def test_self_test(vm, variant):
     Deliberate break: rg_selftest() returns 0.
     """
     path = variant("blind", ("src/patch.c", "\t\trg_compat_set_ip(fregs, to);\n", ""))
-    refused(vm, "", "self-test", "expected", "found", errno="I/O error", module=path)
+    refused(vm, "", "self-test", "expected", "found", errno="Input/output error", module=path)
 
 
 @pytest.mark.once

@@ -236,8 +236,9 @@ def test_says_what_happened(vm, gate, endpoint):
     assert state == "closed" and gate_file(vm, FIRST, "state") == "open"
     assert int(gate_file(vm, FIRST, "dropped")) - before == len(withheld) > 0
     assert lines.count(" drop: ") == len(withheld)
-    # What the hardware is spared, the driver has written all the same.
-    assert int(gate_file(vm, FIRST, "recorded")) - recorded == lines.count(" record: ") > 0
+    # In scalable mode an attach changes what lies behind the context entry.
+    written = int(gate_file(vm, FIRST, "recorded")) - recorded
+    assert written == lines.count(" record: ") and (written or vm.mode != "legacy")
     after = fired(vm)
     assert {name: after[name] - calls[name] for name in ("pcie_flr", "pci_reset_bus")} == {
         "pcie_flr": 1, "pci_reset_bus": 0}
