@@ -13,7 +13,7 @@
 
 #include "rglab.h"
 
-#define RGL_BUSES	16
+#define RGL_BUSES	96
 #define RGL_FNS		16
 
 enum rgl_kind { RGL_ANY, RGL_FLR, RGL_PM, RGL_SBR };

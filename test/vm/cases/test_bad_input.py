@@ -75,7 +75,7 @@ def test_writes(vm, gate, endpoint):
     before = vm.sh(f"cat {base}/* {parameters}").out
     for name in ("state", "mode"):
         for text in ("", "x", "closed", "parked", "OPEN", "open ", "autoo", "1", "a" * 4000):
-            result = vm.sh(f"printf '%s' '{text}' > {base}/{name}", check=False)
+            result = vm.sh(f"echo -n '{text}' > {base}/{name}", check=False)
             assert not text or "nvalid argument" in result.out, f"{name}, {text[:20]!r}: {result.out}"
     result = vm.sh(f"echo open > {base}/state", check=False)
     assert "nvalid argument" in result.out, "it is not parked"
@@ -227,6 +227,7 @@ def test_no_back_end(vm, gate, endpoint):
     gate("scope=all dyndbg=+p")
     lines = [line for line in dmesg_since(vm, marker) if "an IOMMU with a back end, found none" in line]
     assert len([line for line in lines if OUTSIDE in line]) == 1, lines
+    vm.write("/proc/dynamic_debug/control", "module resetgate -p\n")
     one, path = endpoint(), pci.sysfs(OUTSIDE)
     assert not vm.sh(f"ls -d {path}/iommu_group {path}/resetgate", check=False).out.startswith("/")
     config = pci.config(vm, OUTSIDE)

@@ -168,11 +168,13 @@ def test_neighbour_is_untouched(vm, gate, endpoint):
 
 @pytest.fixture
 def slow_queue(vm):
-    """A handler on the way to the IOMMU's queue, behind the valve that is registered later."""
-    rgx(vm, "slowqi on")
+    """A handler on the way to the IOMMU's queue, behind the valve that is registered later. Who asks
+    what happens meanwhile stays on another CPU.
+    """
+    vm.sh("taskset -p 1 $PPID; rgx slowqi on")
     yield
     if vm.alive:
-        rgx(vm, "slowqi off")
+        vm.sh("rgx slowqi off; taskset -p 3 $PPID")
 
 
 @pytest.mark.once
