@@ -9,6 +9,7 @@
 #include <linux/smp.h>
 
 #include "rglab.h"
+#include "../../src/compat.h"
 
 #define RGL_MS_MAX 15000
 #define RGL_IPMODIFY 4
@@ -179,57 +180,75 @@ long rgl_cmd_irqstall(struct rgl_req *rq)
 					(void *)(unsigned long)ms, 0);
 }
 
-/* Behind every handler that was registered later: the newest runs first. */
+/*
+ * VT-d's driver has no wait descriptor in what it submits; who finds one comes after
+ * whoever put it there. Handlers run in an order that differs between kernels, so
+ * there is one that was registered before everybody and one after.
+ */
 static atomic_t rgl_slow_ms = ATOMIC_INIT(0);
-static bool rgl_slow_on;
+static struct ftrace_ops rgl_slow_qi_ops[2];
+static int rgl_slow_nr;
+
+static bool rgl_has_wait(const u64 *qw, unsigned int count)
+{
+	for (; count; count--, qw += 4)
+		if ((qw[0] & 0xf) == 5)
+			return true;
+	return false;
+}
 
 static void rgl_slow_qi(unsigned long ip, unsigned long parent,
 			struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
-	int ms = atomic_xchg(&rgl_slow_ms, 0);
+	int ms;
 
-	while (ms-- > 0)
+	if (!rgl_has_wait((void *)rg_compat_arg(fregs, 1), rg_compat_arg(fregs, 2)))
+		return;
+	for (ms = atomic_xchg(&rgl_slow_ms, 0); ms > 0; ms--)
 		mdelay(1);
 }
 
-static struct ftrace_ops rgl_slow_qi_ops;
-
 static long rgl_slow_qi_on(void)
 {
-	long ret;
+	long ret = rgl_trace(&rgl_slow_qi_ops[rgl_slow_nr], rgl_slow_qi, "qi_submit_sync");
 
-	if (rgl_slow_on)
-		return -EALREADY;
-	ret = rgl_trace(&rgl_slow_qi_ops, rgl_slow_qi, "qi_submit_sync");
-	rgl_slow_on = !ret;
+	if (!ret)
+		rgl_slow_nr++;
 	return ret;
 }
 
-static long rgl_slow_qi_off(void)
+static void rgl_slow_qi_off(void)
 {
-	if (!rgl_slow_on)
-		return -ENOENT;
-	unregister_ftrace_function(&rgl_slow_qi_ops);
-	ftrace_free_filter(&rgl_slow_qi_ops);
-	rgl_slow_on = false;
-	return 0;
+	while (rgl_slow_nr) {
+		rgl_slow_nr--;
+		unregister_ftrace_function(&rgl_slow_qi_ops[rgl_slow_nr]);
+		ftrace_free_filter(&rgl_slow_qi_ops[rgl_slow_nr]);
+	}
 }
 
-/* slowqi on|off|MS: who submits to VT-d's queue next takes that long on the way. */
+/*
+ * slowqi on|off|MS: whose submission to VT-d's queue is changed next takes that long
+ * on the way.
+ */
 long rgl_cmd_slowqi(struct rgl_req *rq)
 {
 	unsigned int ms;
+	long ret;
 
+	if (!strcmp(rq->argv[1], "off")) {
+		rgl_slow_qi_off();
+		return 0;
+	}
 	if (!strcmp(rq->argv[1], "on"))
-		return rgl_slow_qi_on();
-	if (!strcmp(rq->argv[1], "off"))
-		return rgl_slow_qi_off();
+		return rgl_slow_nr ? -EALREADY : rgl_slow_qi_on();
 	if (rgl_ms(rq, 1, &ms))
 		return -EINVAL;
-	if (!rgl_slow_on)
-		return rgl_usage(rq, "it is not on");
-	atomic_set(&rgl_slow_ms, ms);
-	return 0;
+	if (rgl_slow_nr != 1)
+		return rgl_usage(rq, "it is not on, or was used");
+	ret = rgl_slow_qi_on();
+	if (!ret)
+		atomic_set(&rgl_slow_ms, ms);
+	return ret;
 }
 
 struct rgl_ipm {

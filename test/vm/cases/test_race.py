@@ -168,8 +168,8 @@ def test_neighbour_is_untouched(vm, gate, endpoint):
 
 @pytest.fixture
 def slow_queue(vm):
-    """A handler on the way to the IOMMU's queue, behind the valve that is registered later. Who asks
-    what happens meanwhile stays on another CPU.
+    """Somebody on the way to the IOMMU's queue can be held, behind the valve. Who asks what happens
+    meanwhile stays on another CPU.
     """
     vm.sh("taskset -p 1 $PPID; rgx slowqi on")
     yield

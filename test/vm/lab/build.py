@@ -21,8 +21,8 @@ _FORMAT = 2
 _NOT_MODULE = re.compile(r"^(test/|doc/|\.)|\.md$")
 _NOT_SOURCE = re.compile(r"\.(md|o|ko|cmd|mod)$|\.mod\.c$|/rgx$")
 LAB_SOURCES = "test/lab"
-# The exerciser reads BTF with the module's own reader.
-_LAB_NEEDS = (LAB_SOURCES + "/", "include/", "src/btf.")
+# The exerciser reads BTF and a traced call's arguments as the module does.
+_LAB_NEEDS = (LAB_SOURCES + "/", "src/btf.", "src/compat.h")
 
 
 def _tree_files():
@@ -231,7 +231,7 @@ def _build_lab(kernel, stage, final):
     for source in sorted((stage / LAB_SOURCES).glob("rgx*.c")):
         name = source.relative_to(stage)
         run(in_root(roots.BUILD.path,
-                    ["gcc", "-O2", "-Wall", "-static", "-pthread", "-I/mnt/include",
+                    ["gcc", "-O2", "-Wall", "-static", "-pthread",
                      "-o", f"/mnt/{source.stem}", f"/mnt/{name}"], binds=[(stage, "/mnt")]), log)
         shutil.copy(stage / source.stem, partial)
     publish(partial, final)
