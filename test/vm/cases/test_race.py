@@ -169,12 +169,16 @@ def test_neighbour_is_untouched(vm, gate, endpoint):
 @pytest.fixture
 def slow_queue(vm):
     """Somebody on the way to the IOMMU's queue can be held, behind the valve. Who asks what happens
-    meanwhile stays on another CPU.
+    meanwhile stays on another CPU, and so does the interrupt of the port.
     """
-    vm.sh("taskset -p 1 $PPID; rgx slowqi on")
+    def keep_on(cpus):
+        return (f"taskset -p {cpus} $PPID > /dev/null; for irq in /proc/irq/*/smp_affinity; do "
+                f"echo {cpus} 2> /dev/null > $irq; done; ")
+
+    vm.sh(keep_on(1) + "rgx slowqi on")
     yield
     if vm.alive:
-        vm.sh("rgx slowqi off; taskset -p 3 $PPID")
+        vm.sh(keep_on(3) + "rgx slowqi off")
 
 
 @pytest.mark.once
