@@ -162,6 +162,15 @@ class Endpoint:
         """(page-table root, domain ID) that DMA walks now, None if blocked."""
         return memory.table_root(self.vm, self.bdf)
 
+    def root_of(self, name):
+        """The page-table root that DMA walks with another domain; A is attached as before."""
+        self.rgx("detach")
+        self.rgx("attach", name)
+        root = self.root
+        self.rgx("detach")
+        self.rgx("attach", self.a)
+        return root[0]
+
     @property
     def ats_on(self):
         """ATS Enable as configuration space shows it."""

@@ -9,7 +9,7 @@ from lab import memory, pci, trace
 from scenario import BEGIN, END, IOVA, OLD, gate_file, rgx, tail, windows
 from tree import held_bus
 
-# In scalable mode the driver makes no entry for an alias.
+# In scalable mode the driver makes no entry for an alias, from 6.12 on.
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.modes("legacy")]
 ONE, TWO, ALIAS, BRIDGE = "07:01.0", "07:02.0", "07:00.0", "06:00.0"
 
@@ -43,14 +43,8 @@ def alias(vm):
     return memory.context_entry(vm, ALIAS)
 
 
-def test_shared_requester_id(vm, gate, group):
-    """I2, R7, R19: the alias stays open while a sibling lives, is blocked once the last sharer is
-    in reset, and opens with the first.
-
-    Deliberate breaks: rg_rids_block() takes a shared requester ID with its first sharer; or
-    forgets the aliases.
-    """
-    gate("scope=all")
+def one_in_the_other(vm):
+    """A window in the window of its sibling, with an attach in both."""
     before = alias(vm)
     assert before.present
     with window(vm, ONE):
@@ -64,6 +58,28 @@ def test_shared_requester_id(vm, gate, group):
         assert alias(vm).present, "one of them is back"
     assert alias(vm).pointer == before.pointer
     assert gate_file(vm, ONE, "state") == gate_file(vm, TWO, "state") == "open"
+
+
+def test_shared_requester_id(vm, gate, group):
+    """I2, R7, R19: the alias stays open while a sibling lives, is blocked once the last sharer is
+    in reset, and opens with the first.
+
+    Deliberate breaks: rg_rids_block() takes a shared requester ID with its first sharer; or
+    forgets the aliases.
+    """
+    gate("scope=all")
+    one_in_the_other(vm)
+
+
+@pytest.mark.modes("sm-ss")
+@pytest.mark.kernels("bookworm")
+def test_shared_requester_id_scalable(vm, gate, group):
+    """The same where the driver makes an entry for the alias in scalable mode as well.
+
+    Deliberate break: rg_rids_adopt() forgets the aliases.
+    """
+    gate("scope=all")
+    one_in_the_other(vm)
 
 
 def is_open(vm, bdf):

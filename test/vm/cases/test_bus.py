@@ -103,18 +103,12 @@ def test_attach_in_bus_reset(vm, gate, endpoint):
     """
     gate()
     ends = [endpoint(ONE), endpoint(TWO)]
-    wanted = []
-    for this in ends:
-        this.rgx("detach")
-        this.rgx("attach", this.b)
-        wanted.append(this.root)
-        this.rgx("detach")
-        this.rgx("attach", this.a)
+    wanted = [this.root_of(this.b) for this in ends]
     with held_bus(vm, UP, lambda: vm.bg(f"rgx reset {UP} hot")):
         for this in ends:
             assert this.errno("detach") == 0 and this.errno("attach", this.b) == 0
             assert not this.context.present
-    assert [this.root[0] for this in ends] == [root[0] for root in wanted]
+    assert [this.root[0] for this in ends] == wanted
 
 
 @pytest.mark.once

@@ -18,8 +18,10 @@ NON_FATALS = pytest.mark.parametrize("inject, port", ((NON_FATAL, DOWN), ("rp6 C
 OVER = ("resume", "gone")
 
 
-def fatal(vm, ends, error, votes="need_reset recovered"):
-    """A fatal error in a storm: what was seen in the reset, the trace, the driver's events."""
+def fatal(vm, ends, error, votes="need_reset recovered", swapped=()):
+    """A fatal error in a storm: what was seen in the reset, the trace, the driver's events. Those
+    that are `swapped` get their other domain in the reset.
+    """
     inject, _, below = error
     rgx(vm, "vote", votes)
     with told_all(vm, ends) as stories:
@@ -30,6 +32,8 @@ def fatal(vm, ends, error, votes="need_reset recovered"):
             states = {one.bdf: (one.context.present, one.ats_on) for one in ends}
             for one in ends:
                 one.rounds(30)
+            for one in swapped:
+                assert one.errno("detach") == 0 and one.errno("attach", one.b) == 0
             vm.mark(OUT)
         for one in ends:
             rgx(vm, "storm stop", one.a)
@@ -55,8 +59,8 @@ def test_stock_recovery(vm, endpoint, error):
 @ERRORS
 @pytest.mark.modes("legacy", "sm-fs")
 def test_fatal(vm, gate, endpoint, error):
-    """I1, I2, I6, R16: a frozen channel closes every function below the port; each opens before its
-    driver's slot_reset, with ATS on.
+    """I1 to I4, I6, R16: a frozen channel closes every function below the port; each opens before
+    its driver's slot_reset, with ATS on and with the domain that it got meanwhile.
 
     Deliberate break: slot_reset not interposed.
     """
@@ -64,7 +68,8 @@ def test_fatal(vm, gate, endpoint, error):
     found_again(vm)
     one, two = ends = [endpoint(ONE), endpoint(TWO)]
     hit = [one] if error is FATAL_ONE else ends
-    states, stories, events = fatal(vm, ends, error)
+    wanted = {this.bdf: this.root_of(this.b) for this in hit}
+    states, stories, events = fatal(vm, ends, error, swapped=hit)
     settled(vm, ends)
     assert [what for what, _, _ in events] == ["error", "slot_reset", "resume"]
     assert events[1][1] & 0x8000, "closed when the driver was told"
@@ -77,7 +82,7 @@ def test_fatal(vm, gate, endpoint, error):
         assert blocked, "its entry was not blocked before the reset"
         # One that began before the block may follow it, until the fence.
         assert story.all.after(start).before(story.all.mark(OUT)).dev_tlb(this.bdf) == []
-        assert this.context.present and this.ats_on
+        assert this.context.present and this.ats_on and this.root[0] == wanted[this.bdf]
         assert gate_file(vm, this.bdf, "depth") == "0"
     if error is FATAL_ONE:
         assert states[TWO] == (True, True), "a neighbour below another port"
