@@ -191,7 +191,7 @@ def test_ftrace_off(vm, kernel, gate, endpoint):
     if kernel.series < (7, 0):
         vm.sh(f"echo 0 > {switch}")
         try:
-            refused(vm, "", "ftrace_enabled=1")
+            refused(vm, "", "ftrace_enabled=1", errno="resource busy")
         finally:
             vm.sh(f"echo 1 > {switch}")
     gate()
