@@ -55,13 +55,15 @@ static void rg_bus_leave(struct rg_bus_call *call)
 
 static void rg_wrap_secondary_bus(struct pci_dev *bridge)
 {
-	struct rg_bus_call call = { .scope = rg_recovery_below(bridge) };
+	struct rg_bus_call call = { .scope = rg_scope_below(bridge->subordinate) };
 
-	call.borrowed = call.scope;
-	if (!call.borrowed)
-		call.scope = rg_scope_below(bridge->subordinate);
+	/* Without memory for a list of now: what the recovery has closed is to be reset. */
+	if (!call.scope) {
+		call.scope = rg_recovery_below(bridge);
+		call.borrowed = call.scope;
+	}
 	if (!call.scope)
-		pci_dbg(bridge, "resets its bus: expected covered functions below it, found none; there is nothing to close\n");
+		pci_dbg(bridge, "resets its bus: expected covered functions below it, found none, or no memory for their list; there is nothing to close\n");
 	rg_bus_enter(&call, RG_T_RESET_SECONDARY_BUS, bridge, RG_WHY_BUS_RESET);
 	static_call(rg_sc_secondary_bus)(bridge);
 	rg_bus_leave(&call);

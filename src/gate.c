@@ -21,9 +21,10 @@
  * Steps 1 to 3 have one deadline together. Past it, the reset runs as it would
  * without us: the reset is the cure, and must not be held up.
  *
- * Open, in this order: PASID and PRI control; under the group mutex the table
- * entry and the IOMMU's caches, the ATC filter; ATS last, for changing PASID
- * while ATS is on is undefined (PCIe r6.0 sec. 7.8.9.3).
+ * Open, under the group mutex, in this order: PASID and PRI control; the table
+ * entry and the IOMMU's caches; the ATC filter; a fence, where an invalidation
+ * was dropped; ATS last, for changing PASID while ATS is on is undefined (PCIe
+ * r6.0 sec. 7.8.9.3).
  *
  * Lock order: device lock, state->lock, group mutex, the IOMMU driver's locks,
  * endpoint lock.
@@ -153,7 +154,7 @@ static void rg_gate_await(struct rg_state *state, enum rg_await await)
 	mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_FIRST);
 }
 
-/* Its group is busy: it is tried again soon. */
+/* Its group is busy, or the fence before its ATS has not passed: it is tried again soon. */
 static void rg_gate_retry(struct rg_state *state)
 {
 	state->awaiting = true;
@@ -178,12 +179,14 @@ static bool rg_gate_open(struct rg_state *state, bool answers)
 	rg_events_post(state, RG_EVENT_OPENED);
 	state->muted = opened == RG_OPENED_MUTED;
 	rg_closing_release(state);
-	if (answers && state->muted)
+	if (answers && state->muted) {
+		state->last_error = -ETIMEDOUT;
 		rg_gate_retry(state);
+	}
 	return true;
 }
 
-/* It opened silent, and answers now. */
+/* It opened without its ATS, and answers now. */
 static void rg_gate_unmute(struct rg_state *state)
 {
 	if (!rg_opening_unmute(state)) {
@@ -247,7 +250,7 @@ static struct rg_bracket *rg_gate_bracket_mine(const struct rg_state *state)
 	return NULL;
 }
 
-/* What this task resets in a bracket, its drivers' own resets included, is the bracket's. */
+/* The window that a task's reset ended in is its brackets' own, whoever in it asked for that. */
 static void rg_gate_own(struct rg_state *state)
 {
 	struct rg_bracket *bracket;
@@ -270,8 +273,8 @@ static bool rg_gate_is_owed(const struct rg_state *state)
 /*
  * With state->lock held: no reset runs, nobody will restore and tell. The VFs of
  * a PF answer once it is restored, and have PASID control in common with it: they
- * follow it, see rg_gate_unlock(). They are closed for a time even where the PF
- * itself does not take part.
+ * follow it. They are closed for a time even where the PF itself does not take
+ * part. Returns those that may open now, for rg_gate_unlock().
  */
 static struct rg_scope *rg_gate_settle(struct rg_state *state)
 {
@@ -402,14 +405,15 @@ static void rg_gate_await_work(struct work_struct *work)
 	mutex_lock(&state->lock);
 	if (state->awaiting && !state->dead) {
 		if (rg_endpoint_answers(state->pdev) ||
-		    time_after(jiffies, state->await_until)) {
+		    (state->phase != RG_OPEN && time_after(jiffies, state->await_until))) {
 			state->awaiting = false;
 			vfs = rg_gate_settle(state);
 			/* Where it did not come to that, its group is not what it waits for. */
 			if (!state->awaiting)
 				WRITE_ONCE(state->busy, false);
 		} else {
-			mod_delayed_work(rg_gate_queue, &state->await_work, RG_AWAIT_AGAIN);
+			mod_delayed_work(rg_gate_queue, &state->await_work,
+					 state->phase == RG_OPEN ? HZ : RG_AWAIT_AGAIN);
 		}
 	}
 	rg_gate_unlock(state, vfs);
@@ -648,12 +652,13 @@ void rg_gate_restored(struct rg_state *state)
 		pci_dbg(state->pdev, "told the end of a reset: expected a beginning, found none; nothing changes\n");
 	state->prepared = NULL;
 	list_for_each_entry(bracket, &state->brackets, node) {
-		if (bracket->task != current)
+		/* An outer one that has not reset yet is not at its end. */
+		if (bracket->task != current || (!bracket->owes && state->depth))
 			continue;
 		bracket->owes = false;
 		bracket->done = true;
 	}
-	/* Whoever restores it has waited until it answers: nobody need ask again. */
+	/* It is restored and answers: the worker need not ask. */
 	if (state->awaiting && !state->depth && rg_endpoint_answers(state->pdev))
 		state->awaiting = false;
 	rg_gate_unlock(state, rg_gate_settle(state));
@@ -701,7 +706,7 @@ int rg_gate_reopen(struct rg_state *state)
 		rc = rg_gate_reopen_muted(state);
 	else
 		rc = rg_gate_reopen_parked(state);
-	mutex_unlock(&state->lock);
+	rg_gate_unlock(state, rc ? NULL : rg_gate_settle(state));
 	return rc;
 }
 
@@ -725,7 +730,7 @@ void rg_gate_bury(struct rg_state *state)
 	state->awaiting = false;
 	WRITE_ONCE(state->busy, false);
 	if (state->phase != RG_OPEN || state->muted) {
-		pci_dbg(state->pdev, "removed in its window: the window ends with it, the IOMMU blocks its requester ID on\n");
+		pci_dbg(state->pdev, "removed in its window, or without its ATS: that ends with it, its entry stays as it is\n");
 		state->muted = false;
 		WRITE_ONCE(state->phase, RG_OPEN);
 		rg_closing_release(state);

@@ -62,8 +62,8 @@ enum rg_await {
  * @task: the caller. Others may be on their way into one of their own, behind a
  *	lock that only opening this window lets go: theirs do not count
  * @owes: a reset ended in it, and nobody has restored the function yet
- * @done: the driver has been told, of this or of a step that comes without a
- *	reset: what it resets now, it restores itself
+ * @done: the driver has been told: that a reset is over, or of a step of a
+ *	recovery in which nothing was reset. What it resets now, it restores itself
  * @patient: nobody waits until the function answers before this ends
  * @window: the state's count of windows when the task's last reset ended
  */
@@ -95,7 +95,8 @@ struct rg_bracket {
  * @unfenced: blocked; what began earlier may still go out, and ATS is on
  * @patient: silence at its end is not the last word yet
  * @awaiting: in reset no more; asked again and again until it can be opened, for
- *	it need not answer yet and nobody restores it, or its group is busy
+ *	it need not answer yet and nobody restores it, or its group is busy, or the
+ *	fence before its ATS has not passed
  * @busy: awaiting, because its group was busy when it should have opened
  * @busy_until: jiffies; so long the driver is not told that the reset is over
  * @await_until: jiffies; then it has been silent for too long

@@ -93,8 +93,8 @@ void rg_native_yield(bool aside)
 
 /**
  * rg_native_bury - a function has gone
- * @state: the function's state; a grace period after its last reference went: a
- *	handler that has found it still, with preemption off, has counted
+ * @state: the function's state, about to be freed: a grace period has passed since
+ *	its last reference went, so every handler that had found it has counted
  *
  * Context: Process context.
  */

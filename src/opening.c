@@ -4,7 +4,8 @@
  *
  * Who holds the group's mutex may wait for an IOMMU that another silent function
  * has stuck. The reset that cures that one comes to this function's state->lock,
- * so nobody waits for the mutex for long with that held: a tenth of a second.
+ * so nobody waits for the mutex for long with that held: a tenth of a second; and
+ * for the fence before ATS a second, once for those that open together.
  */
 #include <linux/pci.h>
 
@@ -19,16 +20,21 @@
 #define RG_BUSY_LIMIT (10 * HZ)
 
 /*
- * Those who turn busy within one such time share it: a reset of several functions
- * waits for them one after the other. Races between them do no harm.
+ * The functions of one reset are waited for one after the other, by one task: they
+ * share one limit. Tasks that take turns here get a limit each, and races between
+ * them do no harm.
  */
 static unsigned long rg_opening_limit(void)
 {
+	static const struct task_struct *whose;
 	static unsigned long limit;
 	unsigned long now = jiffies;
 
-	if (time_after(now, READ_ONCE(limit) + RG_BUSY_LIMIT))
+	if (READ_ONCE(whose) != current ||
+	    time_after(now, READ_ONCE(limit) + RG_BUSY_LIMIT)) {
+		WRITE_ONCE(whose, current);
 		WRITE_ONCE(limit, now + RG_BUSY_LIMIT);
+	}
 	return READ_ONCE(limit);
 }
 
@@ -60,9 +66,15 @@ static bool rg_opening_lock_group(struct rg_state *state)
  */
 static bool rg_opening_fence(struct rg_state *state)
 {
+	/* When one was late: others will be, and need not wait as long to know it. */
+	static unsigned long late;
+	unsigned long now = jiffies;
+
 	if (!state->pdev->ats_enabled || !rg_rids_unfenced(state) ||
-	    !rg_closing_fence(state))
+	    !rg_fence_wait(&state->fence,
+			   time_before(now, READ_ONCE(late) + HZ) ? now : now + HZ))
 		return true;
+	WRITE_ONCE(late, jiffies);
 	rg_rids_refilter(state);
 	return false;
 }
@@ -113,13 +125,16 @@ enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers)
  * What it has in its ATC came with ATS, and goes with it.
  *
  * Context: As of rg_opening_unblock().
- * Return: true; false if its group or the IOMMU's queue is busy, and nothing was
- * changed.
+ * Return: true; false if its group or the IOMMU's queue is busy: its ATS is off and
+ * its ATC invalidations are dropped, as before.
  */
 bool rg_opening_unmute(struct rg_state *state)
 {
 	bool fenced;
 
+	/* Who holds up the last fence is there still: nothing need be locked for that. */
+	if (rg_fence_is_out(&state->fence))
+		return false;
 	rg_endpoint_ats_off(state->pdev);
 	if (!rg_opening_lock_group(state))
 		return false;

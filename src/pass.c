@@ -70,7 +70,7 @@ void rg_pass_begin(struct rg_pass *pass, enum rg_target_id id, const void *arg)
 	unsigned long flags;
 
 	*pass = (struct rg_pass){ .task = current, .arg = arg, .id = id };
-	/* What runs takes as long as a reset: whoever unloads is told, and does not wait. */
+	/* A reset may take a minute: rmmod is to say busy, not to wait for it. */
 	pass->pinned = try_module_get(THIS_MODULE);
 	raw_spin_lock_irqsave(&rg_pass_lock, flags);
 	list_add(&pass->node, &rg_passes);

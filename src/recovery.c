@@ -83,7 +83,7 @@ static pci_ers_result_t rg_recovery_reset(struct pci_dev *bridge)
  * rg_recovery_below - the functions below a bridge that this task recovers
  * @bridge: the bridge
  *
- * They are closed already: from there to their opening no memory is asked for.
+ * As they were when it began.
  *
  * Context: Process context.
  * Return: those, valid until the recovery returns; NULL if it does not.

@@ -226,7 +226,7 @@ static void rg_registry_rebound(struct device *dev)
 		rg_gate_rebound(state);
 }
 
-/* A driver that is about to probe it starts its DMA. */
+/* A driver is about to probe it, and will start its DMA. */
 static void rg_registry_wait(struct pci_dev *pdev)
 {
 	struct rg_state *state = rg_registry_get(pdev);
@@ -313,31 +313,34 @@ static void rg_registry_meet(struct pci_dev *pdev)
 }
 
 /*
- * No function goes while it is looked at: that needs pci_lock_rescan_remove(), but
- * for a VF, which its PF's driver removes with only the PF's device lock held. Who
- * has that one may wait for the other: it is tried.
+ * Nothing may remove a function that is looked at. pci_lock_rescan_remove() sees to
+ * that, except for a VF: its PF's driver removes it under the PF's device lock only.
+ * Whoever holds that lock may wait for the other one, so it is only tried.
  */
-static bool rg_registry_greet(struct pci_dev *pdev)
+static bool rg_registry_greet_vf(struct pci_dev *pdev)
 {
-	struct pci_dev *pf = pdev->is_virtfn ? pci_physfn(pdev) : NULL;
+	struct pci_dev *pf = pci_physfn(pdev);
 
-	if (pf && !device_trylock(&pf->dev))
+	if (!device_trylock(&pf->dev))
 		return false;
 	rg_registry_meet(pdev);
-	if (pf)
-		device_unlock(&pf->dev);
+	device_unlock(&pf->dev);
 	return true;
 }
 
-/* Returns how many could not be looked at. */
-static int rg_registry_greet_all(void)
+/* @again: the VFs only. Returns how many of those could not be looked at. */
+static int rg_registry_greet_all(bool again)
 {
 	struct pci_dev *pdev = NULL;
 	int missed = 0;
 
 	pci_lock_rescan_remove();
-	for_each_pci_dev(pdev)
-		missed += !rg_registry_greet(pdev);
+	for_each_pci_dev(pdev) {
+		if (pdev->is_virtfn)
+			missed += !rg_registry_greet_vf(pdev);
+		else if (!again)
+			rg_registry_meet(pdev);
+	}
 	pci_unlock_rescan_remove();
 	return missed;
 }
@@ -363,8 +366,11 @@ int rg_registry_init(void)
 	if (rc)
 		goto out_gate;
 	/* Those that come from now on, the notifier sees. */
-	while ((missed = rg_registry_greet_all()) && --tries)
+	missed = rg_registry_greet_all(false);
+	while (missed && --tries) {
 		msleep(20);
+		missed = rg_registry_greet_all(true);
+	}
 	if (missed)
 		pr_warn("%d VFs are not covered: expected their PF's device lock to be free within 2 s, found it held; bind their drivers again when it is\n",
 			missed);

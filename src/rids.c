@@ -45,7 +45,7 @@ notrace struct rg_rid *rg_rids_find(u32 key)
  * @rid: whose it is
  *
  * Context: Any; called from handlers, preemption is off.
- * Return: true if so; it must be.
+ * Return: true if so: it is counted, and the caller has to drop it.
  */
 notrace bool rg_rids_withholds(struct rg_rid *rid)
 {
@@ -247,7 +247,9 @@ void rg_rids_filter(struct rg_state *state)
 	for (i = 0; i < state->nr_rids; i++) {
 		if (!state->rids[i]->blocked)
 			continue;
-		state->rids[i]->begun_before = atomic_read(&state->rids[i]->begun);
+		/* One that is on already has an older count, which is as good. */
+		if (!state->rids[i]->filtered)
+			state->rids[i]->begun_before = atomic_read(&state->rids[i]->begun);
 		/* Pairs with READ_ONCE() in rg_rids_withholds(); the gate's fence follows. */
 		WRITE_ONCE(state->rids[i]->filtered, true);
 	}

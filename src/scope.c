@@ -228,7 +228,10 @@ struct rg_scope *rg_scope_enter_function(struct rg_state *state, enum rg_reason 
 
 	rg_closing_begin(&closing);
 	rg_gate_shut(state, why, &closing);
-	/* Those of an outer reset stay: with this one running nobody lets them go. */
+	/*
+	 * An outer reset has closed its VFs, and does not let them go while this
+	 * one is counted in depth.
+	 */
 	if (READ_ONCE(state->vfs))
 		vfs = NULL;
 	rg_scope_shut(vfs, RG_WHY_PF_RESET, &closing);

@@ -275,6 +275,18 @@ int rg_fence_wait(struct rg_fence *fence, unsigned long deadline)
 }
 
 /**
+ * rg_fence_is_out - whether a wait that timed out goes on
+ * @fence: the fence; its users are serialised by the caller
+ *
+ * Context: Any.
+ * Return: true if so: who held it up then, does so still.
+ */
+bool rg_fence_is_out(struct rg_fence *fence)
+{
+	return fence->busy && !completion_done(&fence->done);
+}
+
+/**
  * rg_fence_finish - wait, without a deadline, until a fence is idle
  * @fence: the fence
  *

@@ -49,6 +49,7 @@ int rg_valve_get(struct rg_valve *valve, unsigned long deadline);
 void rg_valve_put(struct rg_valve *valve);
 
 void rg_fence_init(struct rg_fence *fence);
+bool rg_fence_is_out(struct rg_fence *fence);
 int rg_fence_wait(struct rg_fence *fence, unsigned long deadline);
 void rg_fence_finish(struct rg_fence *fence);
 

@@ -9,7 +9,7 @@
  *
  * Invalidation valve: in the caller's own array, a device-TLB invalidation for
  * a filtered requester ID becomes a wait descriptor that writes a dword of
- * ours (VT-d 6.5.2.3, 6.5.2.6, 6.5.2.8), so that the count of descriptors, the
+ * ours (VT-d 6.5.2.5, 6.5.2.6, 6.5.2.8), so that the count of descriptors, the
  * queue's bookkeeping and the caller's own wait stay as they are.
  *
  * Fence: an IOMMU driver submits from a section with interrupts off or, with
@@ -47,7 +47,7 @@ struct context_entry;
 #define RG_VTD_IOTLB_GLOBAL	(1ULL << 60)
 #define RG_VTD_PASID_GLOBAL	3
 
-/* Descriptor types 6.5.2.3 and 6.5.2.6; wait descriptor 6.5.2.8. */
+/* Descriptor types 6.5.2.5 and 6.5.2.6; wait descriptor 6.5.2.8. */
 #define RG_VTD_QI_DEV_TLB	3
 #define RG_VTD_QI_DEV_EIOTLB	8
 #define RG_VTD_QI_WAIT		5
@@ -148,9 +148,9 @@ static notrace struct rg_rid *rg_vtd_rid(struct intel_iommu *iommu, u16 sid)
 }
 
 /*
- * The caller holds iommu->lock, under which diverted changes. But for the dump of a
- * fault (DMAR_DEBUG), which only reads: the entry stays at least as long as its
- * function is known.
+ * The caller holds iommu->lock, under which diverted changes. Only the dump of a
+ * fault (DMAR_DEBUG) comes without it, in a hard interrupt, which keeps the entry:
+ * that goes a grace period after its function.
  */
 static struct context_entry *rg_vtd_shadow(struct intel_iommu *iommu, u8 bus,
 					   u8 devfn, int alloc)
