@@ -108,6 +108,8 @@ def flr_above(vm, bdf, ends, body):
         body()
         rgx(vm, "unhold", bdf)
         job.wait()
+        if vm.loaded("resetgate"):
+            settled(vm, ends)
         for one in ends:
             rgx(vm, "storm stop", one.a)
     return stories
