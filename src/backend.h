@@ -25,6 +25,8 @@
  *	one, flushes the IOMMU's caches. Under the group mutex; cannot fail
  * @unblock: puts the shadow entry in force, makes the IOMMU see it. Under the
  *	group mutex; cannot fail
+ * @flush: makes the IOMMU forget the translations that a translation request of
+ *	the function could be answered from. Under the group mutex; cannot fail
  */
 struct rg_backend {
 	const char *name;
@@ -41,6 +43,7 @@ struct rg_backend {
 	int (*adopt)(struct rg_rid *rid, struct pci_dev *pdev);
 	void (*block)(struct rg_rid *rid);
 	void (*unblock)(struct rg_rid *rid);
+	void (*flush)(struct rg_rid *rid);
 };
 
 int rg_backends_init(void);

@@ -22,7 +22,7 @@
  * without us: the reset is the cure, and must not be held up.
  *
  * Open, under the group mutex, in this order: PASID and PRI control; the table
- * entry and the IOMMU's caches; the ATC filter; a fence, where an invalidation
+ * entry and the IOMMU's caches; the ATC filter; the IOTLB, where an invalidation
  * was dropped; ATS last, for changing PASID while ATS is on is undefined (PCIe
  * r6.0 sec. 7.8.9.3).
  *

@@ -62,7 +62,9 @@ static bool rg_opening_lock_group(struct rg_state *state)
  * VT-d 6.5.2.5 and its likes: the IOTLB goes before the ATC, for translation
  * requests may be answered from it. What was dropped may have such an invalidation
  * before it that has not been executed: with ATS on before that, the ATC could take
- * a translation whose page is about to be freed, and nobody would tell it.
+ * a translation whose page is about to be freed, and nobody would tell it. So the
+ * IOTLB is flushed between the filter and ATS: who drops clears its page-table entry
+ * first. As in closing, only once the queue is seen to be alive.
  */
 static bool rg_opening_fence(struct rg_state *state)
 {
@@ -75,8 +77,14 @@ static bool rg_opening_fence(struct rg_state *state)
 			   time_before(now, READ_ONCE(late) + HZ) ? now : now + HZ))
 		return true;
 	WRITE_ONCE(late, jiffies);
-	rg_rids_refilter(state);
 	return false;
+}
+
+/* The filter is off. */
+static void rg_opening_flush(struct rg_state *state)
+{
+	if (state->pdev->ats_enabled && rg_rids_unfenced(state))
+		state->be->flush(state->rids[0]);
 }
 
 /**
@@ -103,14 +111,16 @@ enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers)
 		return RG_NOT_OPENED;
 	if (answers)
 		rg_endpoint_controls(&state->ep, state->pdev);
+	fenced = answers && rg_opening_fence(state);
 	/*
 	 * Silent: what would turn its ATS on goes on being withheld, together
 	 * with its ATC invalidations.
 	 */
-	rg_rids_unblock(state, !answers);
-	fenced = answers && rg_opening_fence(state);
-	if (fenced)
+	rg_rids_unblock(state, !fenced);
+	if (fenced) {
+		rg_opening_flush(state);
 		rg_endpoint_open(&state->ep, state->pdev);
+	}
 	mutex_unlock(rg_gate_group_mutex(state));
 	if (answers && !fenced)
 		pci_warn(state->pdev,
@@ -138,11 +148,13 @@ bool rg_opening_unmute(struct rg_state *state)
 	rg_endpoint_ats_off(state->pdev);
 	if (!rg_opening_lock_group(state))
 		return false;
-	rg_endpoint_controls(&state->ep, state->pdev);
-	rg_rids_unfilter(state);
 	fenced = rg_opening_fence(state);
-	if (fenced)
+	if (fenced) {
+		rg_endpoint_controls(&state->ep, state->pdev);
+		rg_rids_unfilter(state);
+		rg_opening_flush(state);
 		rg_endpoint_open(&state->ep, state->pdev);
+	}
 	mutex_unlock(rg_gate_group_mutex(state));
 	return fenced;
 }

@@ -291,7 +291,7 @@ void rg_rids_unfilter(struct rg_state *state)
 
 /**
  * rg_rids_unfenced - whether what was dropped may still be on its way
- * @state: the function's state, its filter off
+ * @state: the function's state
  *
  * Whoever unmaps a page submits the IOTLB's invalidation and the ATC's in one go:
  * the second may be dropped long before the first is executed.
@@ -306,17 +306,6 @@ bool rg_rids_unfenced(const struct rg_state *state)
 	/* Pairs with the barrier in rg_rids_withholds(). */
 	smp_mb();
 	return atomic_read(&rid->begun) != rid->begun_before;
-}
-
-/**
- * rg_rids_refilter - the ATC is not told after all
- * @state: the function's state, open; its ATS is off
- *
- * Context: Process context, under the group mutex.
- */
-void rg_rids_refilter(struct rg_state *state)
-{
-	WRITE_ONCE(state->rids[0]->filtered, true);
 }
 
 /**

@@ -352,6 +352,12 @@ static void rg_vtd_unblock(struct rg_rid *rid)
 		rg_vtd_flush_opened(entry, rid->key & 0xffff);
 }
 
+/* Any PASID may have been in use, so it goes whole. */
+static void rg_vtd_flush(struct rg_rid *rid)
+{
+	rg_vtd_flush_iotlb(rg_vtd_entry(rid), 0, RG_VTD_IOTLB_GLOBAL);
+}
+
 static int rg_vtd_init(void)
 {
 	if (!*(int *)rg_target_addr(RG_T_VTD_ENABLED))
@@ -393,4 +399,5 @@ const struct rg_backend rg_vtd_backend = {
 	.adopt = rg_vtd_adopt,
 	.block = rg_vtd_block,
 	.unblock = rg_vtd_unblock,
+	.flush = rg_vtd_flush,
 };
