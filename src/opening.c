@@ -9,6 +9,7 @@
  */
 #include <linux/pci.h>
 
+#include "backend.h"
 #include "closing.h"
 #include "opening.h"
 
@@ -59,8 +60,8 @@ static bool rg_opening_lock_group(struct rg_state *state)
 }
 
 /*
- * VT-d 6.5.2.5 and its likes: the IOTLB goes before the ATC, for translation
- * requests may be answered from it. What was dropped may have such an invalidation
+ * Whoever unmaps invalidates the IOTLB first and then the ATC, for translation
+ * requests may be answered from the IOTLB. What was dropped may have such an invalidation
  * before it that has not been executed: with ATS on before that, the ATC could take
  * a translation whose page is about to be freed, and nobody would tell it. So the
  * IOTLB is flushed between the filter and ATS: who drops clears its page-table entry
