@@ -73,7 +73,7 @@ static bool rg_opening_fence(struct rg_state *state)
 	static unsigned long late;
 	unsigned long now = jiffies;
 
-	if (!state->pdev->ats_enabled || !rg_rids_unfenced(state) ||
+	if (!state->pdev->ats_enabled || !rg_rids_has_dropped(state) ||
 	    !rg_fence_wait(&state->fence,
 			   time_before(now, READ_ONCE(late) + HZ) ? now : now + HZ))
 		return true;
@@ -84,7 +84,7 @@ static bool rg_opening_fence(struct rg_state *state)
 /* The filter is off. */
 static void rg_opening_flush(struct rg_state *state)
 {
-	if (state->pdev->ats_enabled && rg_rids_unfenced(state))
+	if (state->pdev->ats_enabled && rg_rids_has_dropped(state))
 		state->be->flush(state->rids[0]);
 }
 

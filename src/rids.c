@@ -52,7 +52,7 @@ notrace bool rg_rids_withholds(struct rg_rid *rid)
 	if (!READ_ONCE(rid->filtered))
 		return false;
 	atomic_inc(&rid->begun);
-	/* Pairs with smp_mb() in rg_rids_unfenced(): one of the two sees the other. */
+	/* Pairs with smp_mb() in rg_rids_has_dropped(): one of the two sees the other. */
 	smp_mb__after_atomic();
 	if (!READ_ONCE(rid->filtered))
 		return false;
@@ -126,9 +126,9 @@ static int rg_rids_first(struct pci_dev *pdev, u16 alias, void *data)
  * rg_rids_is_own - whether a function's DMA carries a requester ID of its own
  * @pdev: the function
  *
- * That of a function behind VMD carries the VMD device's, and the IOMMU driver
- * keeps no entry for it. Its own numbers are those of another domain: they may be
- * another function's.
+ * Where pci_real_dma_dev() is another device, it carries that one's, and the IOMMU
+ * driver keeps no entry for the function. Its own numbers are those of another PCI
+ * domain: they may be another function's.
  *
  * Context: Process context.
  * Return: true if it does.
@@ -290,16 +290,13 @@ void rg_rids_unfilter(struct rg_state *state)
 }
 
 /**
- * rg_rids_unfenced - whether what was dropped may still be on its way
+ * rg_rids_has_dropped - whether an ATC invalidation was dropped in this window
  * @state: the function's state
- *
- * Whoever unmaps a page submits the IOTLB's invalidation and the ATC's in one go:
- * the second may be dropped long before the first is executed.
  *
  * Context: Process context, under the group mutex.
  * Return: true if something was dropped since the filter went on.
  */
-bool rg_rids_unfenced(const struct rg_state *state)
+bool rg_rids_has_dropped(const struct rg_state *state)
 {
 	const struct rg_rid *rid = state->rids[0];
 

@@ -52,7 +52,7 @@ void rg_rids_drop(struct rg_state *state);
 void rg_rids_block(struct rg_state *state);
 void rg_rids_unblock(struct rg_state *state, bool silent);
 void rg_rids_unfilter(struct rg_state *state);
-bool rg_rids_unfenced(const struct rg_state *state);
+bool rg_rids_has_dropped(const struct rg_state *state);
 void rg_rids_filter(struct rg_state *state);
 u64 rg_rids_recorded(const struct rg_state *state);
 u64 rg_rids_dropped(const struct rg_state *state);
