@@ -4,7 +4,7 @@
 import errno as codes
 
 import pytest
-from lab import host, pci
+from lab import pci
 
 from scenario import FIRST, dmesg_since, gate_file, note, rgx, status, told, uptime
 from tree import anew, held_bus, settled
@@ -15,15 +15,12 @@ LIMIT = 3.5  # seconds for a reset whose gate could not close: 1 s of trying, sl
 
 
 def timed_reset(vm, disturb):
-    """A reset right after `disturb`, on CPU 0; how long it took by the guest's clock, less what
-    the host was not given for it.
-    """
-    patience = host.Patience(0)
+    """A reset right after `disturb`, on CPU 0; how long it took by the guest's clock."""
     script = (f"{disturb} && s=$(cut -d' ' -f1 /proc/uptime) && rgx reset {FIRST} function && "
               "echo $s $(cut -d' ' -f1 /proc/uptime)")
     out = vm.sh(f"taskset 1 sh -c \"{script.replace('$', chr(92) + '$')}\"", timeout=60).out
     start, end = map(float, out.split()[-2:])
-    return (end - start) * patience.share()
+    return end - start
 
 
 def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True, armed=False):
