@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # PID 1 of a lab guest: mounts, then the agent (test/lab/rgxagent.c) on the
-# second serial port. The console stays evidence only.
+# port of virtio-serial. The console stays evidence only.
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin:/lab HOME=/root
 mount -t proc proc /proc
@@ -13,4 +13,7 @@ mkdir -p /dev/pts /root
 echo 0 > /proc/sys/kernel/printk_ratelimit
 cd /lab || exit 1
 
-exec rgxagent /dev/ttyS1
+# Modules on some kernels, built in on others.
+modprobe -qa virtio_pci virtio_console
+until [ -c /dev/vport*p1 ]; do usleep 10000; done
+exec rgxagent /dev/vport*p1

@@ -105,6 +105,10 @@ MACHINES = {machine.name: machine for machine in (
             selftests=True),
 )}
 
+# The lab's way into the guest, past the IOMMU and where no case resets anything.
+AGENT = ("-device", "virtio-serial-pci,bus=pcie.0,addr=1a.0,max_ports=2",
+         "-device", "virtserialport,nr=1,chardev=agent,name=agent")
+
 # What QEMU writes down: everything the IOMMU is asked, and what reaches configuration space.
 TRACE_EVENTS = (
     "vtd_inv_desc", "vtd_ce_not_present", "vtd_re_not_present", "vtd_dmar_fault",

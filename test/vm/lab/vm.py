@@ -2,8 +2,6 @@
 """One virtual machine: boot, run commands in it, ask QEMU, demand a clean end."""
 
 import base64
-import contextlib
-import gzip
 import itertools
 import os
 import select
@@ -17,7 +15,8 @@ from pathlib import Path
 from . import host, images, initramfs, machines, qmp, roots, splats, trace
 
 BOOT_SECONDS = 180
-NUDGE_SECONDS = .3
+LOOK_SECONDS = 1
+PUT_BYTES = 512 << 10  # in one request; the agent takes a line of 1 MiB
 DISK_MIB = 64
 KEEP_RUNS = 200
 _PANIC = "panic_on_warn=1 oops=panic panic=-1"
@@ -52,13 +51,6 @@ class Result:
 
     def __str__(self):
         return self.out.strip()
-
-
-def _unpacked(text):
-    """An answer as the agent packed it: see test/lab/rgxagent.c."""
-    if text.startswith(b"gz:"):
-        return gzip.decompress(base64.b64decode(text[3:]))
-    return base64.b64decode(text)
 
 
 _GOES_ON = -1  # as rgxagent.c says it
@@ -166,7 +158,7 @@ class VM:
                 "-append", " ".join(["console=ttyS0", _PANIC, _TIMER,
                                      machines.MODES[self.mode][1], self._cmdline]),
                 "-chardev", "file,id=console,path=/mnt/console.log", "-serial", "chardev:console",
-                "-chardev", f"socket,id=agent,fd={agent}", "-serial", "chardev:agent",
+                "-chardev", f"socket,id=agent,fd={agent}", *machines.AGENT,
                 "-chardev", f"socket,id=monitor,fd={monitor}",
                 "-mon", "chardev=monitor,mode=control",
                 "-D", "/mnt/trace.log", "-msg", "timestamp=on"]
@@ -197,16 +189,11 @@ class VM:
     def _await_end(self, patience):
         while self._process.poll() is None:
             # Readable at the end, too.
-            if select.select([self._agent], [], [], NUDGE_SECONDS)[0]:
-                if self._bytes():
-                    continue
-                self._process.wait(10)
+            if select.select([self._agent], [], [], LOOK_SECONDS)[0]:
+                if not self._bytes():
+                    self._process.wait(10)
             elif patience.over():
                 raise LostVM(f"no power-off within 30 s\n{self.console_tail()}")
-            else:
-                # It may be gone by now.
-                with contextlib.suppress(LostVM):
-                    self._nudge()
 
     def kill(self):
         """End QEMU, whatever state it is in; idempotent."""
@@ -257,7 +244,8 @@ class VM:
 
     def _request(self, command, kind="run"):
         self._sequence += 1
-        code = base64.b64encode(command.encode()).decode()
+        data = command if isinstance(command, bytes) else command.encode()
+        code = base64.b64encode(data).decode()
         self._send(f"{self._sequence} {kind} {code}\n".encode())
         return self._sequence
 
@@ -267,16 +255,11 @@ class VM:
         except OSError as error:
             raise LostVM(f"the agent's port is closed\n{self.console_tail()}") from error
 
-    def _nudge(self):
-        """An empty line, unless instructions are counted: it would be counted with them."""
-        if not self._icount:
-            self._send(b"\n")
-
     def _bytes(self):
         """What the agent's port has for us; nothing where QEMU is gone."""
         try:
-            return self._agent.recv(65536)
-        except ConnectionResetError:  # it left a nudge unread
+            return self._agent.recv(1 << 20)
+        except ConnectionResetError:  # it left a request unread
             return b""
 
     def _answer(self, sequence, timeout, what):
@@ -288,19 +271,14 @@ class VM:
                 start = line.find(prefix)
                 if start >= 0:
                     rc, _, text = line[start + len(prefix):].strip().partition(b" ")
-                    return Result(int(rc), _unpacked(text))
+                    return Result(int(rc), base64.b64decode(text))
             self._receive(patience, what)
 
     def _receive(self, patience, what):
-        """Wait for more bytes, a dead QEMU or the end of patience.
-
-        Now and then the guest misses an interrupt of the emulated UART and both sides wait
-        with bytes in its FIFOs; an empty line, which the agent skips, raises it again.
-        """
-        while not select.select([self._agent], [], [], NUDGE_SECONDS)[0]:
+        """Wait for more bytes, a dead QEMU or the end of patience."""
+        while not select.select([self._agent], [], [], LOOK_SECONDS)[0]:
             if patience.over():
                 raise LostVM(f"no answer in time to: {what}\n{self.console_tail()}")
-            self._nudge()
         data = self._bytes()
         if not data:
             self._process.wait()
@@ -310,7 +288,7 @@ class VM:
 
     def ask(self, kind, text, timeout=30):
         """One request of the agent, see test/lab/rgxagent.c; returns Result(rc, data)."""
-        return self._answer(self._request(text, kind), timeout, f"{kind} {text}")
+        return self._answer(self._request(text, kind), timeout, f"{kind} {text[:200]}")
 
     def sh(self, command, timeout=30, check=True):
         """Run a shell command; returns Result(rc, out)."""
@@ -331,7 +309,7 @@ class VM:
     def _done(self, kind, text):
         result = self.ask(kind, text)
         if result.rc:
-            raise CommandFailed(f"{kind} {text}: {os.strerror(-result.rc)}")
+            raise CommandFailed(f"{kind} {text[:200]}: {os.strerror(-result.rc)}")
         return result
 
     def read(self, path):
@@ -347,14 +325,13 @@ class VM:
         return self.ask("read", f"/sys/module/{module}/initstate").out.strip() == "live"
 
     def put(self, path, data, mode="755"):
-        """Write a file in the guest; packed on the way, for the agent's port is slow."""
-        data = gzip.compress(data if isinstance(data, bytes) else Path(data).read_bytes())
-        packed = shlex.quote(f"{path}.gz")
-        self.sh(f"mkdir -p {shlex.quote(os.path.dirname(path))}; : > {packed}")
-        for start in range(0, len(data), 24000):
-            code = base64.b64encode(data[start:start + 24000]).decode()
-            self.sh(f"echo {code} | base64 -d >> {packed}")
-        self.sh(f"gunzip -f {packed} && chmod {mode} {shlex.quote(path)}")
+        """Write a file in the guest."""
+        data = data if isinstance(data, bytes) else Path(data).read_bytes()
+        quoted = shlex.quote(path)
+        self.sh(f"mkdir -p {shlex.quote(os.path.dirname(path))}; : > {quoted}; "
+                f"chmod {mode} {quoted}")
+        for start in range(0, len(data), PUT_BYTES):
+            self._done("append", path.encode() + b" " + data[start:start + PUT_BYTES])
 
     def mark(self, number):
         """Leave a mark in the trace: see trace.MARK_OFFSET."""
