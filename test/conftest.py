@@ -16,7 +16,8 @@ _KEY = pytest.StashKey()
 
 def pytest_addoption(parser):
     group = parser.getgroup("lab")
-    group.addoption("--kernels", default=",".join(kernels.KEYS), help="comma-separated suite keys")
+    group.addoption("--kernels", default="", help="comma-separated suite keys; every case on each")
+    group.addoption("--every", action="store_true", help="every case on every kernel")
     group.addoption("--modes", default="", help="comma-separated IOMMU modes")
     group.addoption("--rounds", type=int, default=10, help="resets of each kind under I/O")
     group.addoption("--long", action="store_true", help="the cases that take minutes, too")
@@ -29,6 +30,8 @@ def pytest_configure(config):
     results.mkdir(exist_ok=True, parents=True)
     if not config.option.xmlpath:
         config.option.xmlpath = str(results / "junit.xml")
+    config.is_sample = not config.option.every and not config.option.kernels
+    config.option.kernels = config.option.kernels or ",".join(kernels.KEYS)
     unknown = set(config.option.kernels.split(",")) - set(kernels.KEYS)
     if unknown:
         raise pytest.UsageError(f"--kernels: {', '.join(sorted(unknown))} unknown; "
@@ -77,8 +80,23 @@ def _key(item):
     return key if isinstance(key, pool.Key) else None
 
 
-def pytest_collection_modifyitems(items):
+def _in_sample(item):
+    """Whether a case runs where nobody asks for every case on a kernel."""
+    sample = item.get_closest_marker("sample")
+    key = _key(item)
+    if not sample or not key:
+        return True
+    only = item.get_closest_marker("kernels")
+    mine = [one for one in kernels.KEYS if not only or one in only.args]
+    return key.kernel in (sample.args or (mine[0], mine[-1]))
+
+
+def pytest_collection_modifyitems(config, items):
     """Cases of one boot stand together; host tests come first."""
+    if config.is_sample:
+        left = [item for item in items if not _in_sample(item)]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if _in_sample(item)]
     order = list(kernels.KEYS)
 
     def place(item):

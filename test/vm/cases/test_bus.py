@@ -111,6 +111,7 @@ def test_attach_in_bus_reset(vm, gate, endpoint):
     assert [this.root[0] for this in ends] == wanted
 
 
+@pytest.mark.sample
 @pytest.mark.once
 def test_unbound_below(vm, gate, endpoint):
     """A function without a driver opens when the caller that restored it returns.
@@ -130,6 +131,7 @@ def test_unbound_below(vm, gate, endpoint):
         assert master and master[-1].index < story.ats_on.index, f"{way}: open, not restored"
 
 
+@pytest.mark.sample
 @pytest.mark.once
 def test_bridge_itself(vm, gate, endpoint):
     """A reset of a bridge by a method of its own: what is below it is closed until the bridge is
@@ -171,6 +173,7 @@ def test_stock_bridge_itself(vm, endpoint):
     anew(vm, [one])
 
 
+@pytest.mark.sample
 @pytest.mark.once
 def test_slow_below_bridge(vm, gate, endpoint):
     """What is below such a bridge may need longer than the bridge's reset, which waits for nobody:
@@ -193,6 +196,7 @@ def test_slow_below_bridge(vm, gate, endpoint):
     anew(vm, [one])
 
 
+@pytest.mark.sample
 @pytest.mark.once
 def test_own_bus_reset(vm, gate, endpoint):
     """I1, I6: a driver that resets its device over the bus by itself, tells, restores and does not
@@ -216,6 +220,7 @@ def test_own_bus_reset(vm, gate, endpoint):
     anew(vm, [one])
 
 
+@pytest.mark.sample("trixie")
 @pytest.mark.once
 def test_nothing_below(vm, gate):
     """A reset of a bus that no covered function is on, and of a function that is not covered:

@@ -77,6 +77,7 @@ def test_raw_calls(vm, gate, endpoint):
     one.use("flr", "pm", "bus")
 
 
+@pytest.mark.sample
 @pytest.mark.once
 def test_unbound(vm, gate, endpoint):
     """A function without a driver: opens when the bracket returns, restored by then. Nobody tells
@@ -97,6 +98,7 @@ def test_unbound(vm, gate, endpoint):
     one.use("flr", "pm", "bus")
 
 
+@pytest.mark.sample
 @pytest.mark.once
 def test_nested(vm, gate, endpoint):
     """R4, R4b: a quirk over an FLR: the window ends when the quirk returns, 250 ms after the FLR.
@@ -115,6 +117,7 @@ def test_nested(vm, gate, endpoint):
     restore(one)
 
 
+@pytest.mark.sample
 @pytest.mark.once
 @pytest.mark.kernels("bookworm", "trixie", "trixie-rt")
 def test_overlapping(vm, gate, endpoint):
@@ -138,6 +141,7 @@ def test_overlapping(vm, gate, endpoint):
     restore(one)
 
 
+@pytest.mark.sample
 @pytest.mark.once
 def test_probe_closes_nothing(vm, gate, endpoint):
     """R11: writing reset_method probes methods; the function goes on working, also on 7.x, where
@@ -180,6 +184,7 @@ def test_stock_probe_closes(vm, endpoint):
     one.use("flr", "pm", "bus")
 
 
+@pytest.mark.sample("trixie")
 @pytest.mark.once
 def test_mode_and_scope(vm, gate, endpoint):
     """mode=off leaves a function alone; scope=ats leaves functions without ATS alone, and
@@ -213,6 +218,7 @@ def fired(vm):
     return {word[0]: int(word[4]) for word in words if word[2:4] == ["found", "armed"]}
 
 
+@pytest.mark.sample("trixie")
 @pytest.mark.once
 def test_says_what_happened(vm, gate, endpoint):
     """What the module says of a window is what the trace says: tracepoints, sysfs, uevents.
@@ -252,6 +258,7 @@ def test_says_what_happened(vm, gate, endpoint):
                 if story[0].flr.index < event.index < story[0].ats_on.index]
 
 
+@pytest.mark.sample("trixie")
 @pytest.mark.once
 def test_uevents(vm, gate, endpoint):
     """User space hears of every window, of parking, and of opening by hand, in that order.

@@ -23,6 +23,7 @@ def told_driver(vm):
     return [word.split(":")[1] for word in rgx(vm, "events").split() if ":" in word]
 
 
+@pytest.mark.sample("trixie")
 def test_end_without_beginning(vm, gate, endpoint):
     """reset_done, slot_reset and resume of a function that is in no reset: its driver gets them,
     and nothing else happens; in somebody else's window they do not end it.
@@ -57,6 +58,7 @@ def test_end_without_beginning(vm, gate, endpoint):
     one.rgx("reset", "function")
 
 
+@pytest.mark.sample("trixie")
 def test_beginning_twice(vm, gate, endpoint):
     """A driver that is told twice to prepare and once that it is done: the next reset is like
     any other.
@@ -83,6 +85,7 @@ def test_beginning_twice(vm, gate, endpoint):
     one.rgx("busmaster", "on")
 
 
+@pytest.mark.sample("trixie")
 def test_beginning_without_end(vm, gate, endpoint):
     """A driver that is told to prepare and never that it is done: a reset by somebody who restores
     nothing is kept closed for whoever has prepared it, for park_timeout_s and no longer, and one
@@ -181,6 +184,7 @@ def test_native_end_without_beginning(vm, gate, endpoint):
     assert one.context.present and one.ats_on
 
 
+@pytest.mark.sample("trixie")
 def test_changed_in_window(vm, gate, endpoint):
     """R14: whether a function takes part is decided when its gate closes: what is turned off in
     the window counts from the next one on, and the window ends as it began.
@@ -217,6 +221,7 @@ def test_changed_in_window(vm, gate, endpoint):
     edu.rgx("busmaster", "on")
 
 
+@pytest.mark.sample("trixie")
 def test_words_to_state(vm, gate, endpoint):
     """`open` written to the state of a function that is open, or in reset: refused, with a line or
     an errno that says why, and nothing changes.

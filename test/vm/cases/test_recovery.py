@@ -118,6 +118,7 @@ def test_closed_for_the_driver(vm, gate, endpoint):
     assert one.context.present and one.ats_on
 
 
+@pytest.mark.sample
 @pytest.mark.once
 def test_can_recover(vm, gate, endpoint):
     """A driver that answers CAN_RECOVER gets no slot_reset: it opens before resume.
@@ -133,6 +134,7 @@ def test_can_recover(vm, gate, endpoint):
     anew(vm, [one])
 
 
+@pytest.mark.sample
 @pytest.mark.once
 def test_recovery_fails(vm, gate, endpoint):
     """R10: a recovery that fails ends parked, with one line, and the driver's leaving opens it;
@@ -162,6 +164,7 @@ def test_recovery_fails(vm, gate, endpoint):
         anew(vm, [one])
 
 
+@pytest.mark.sample
 @NON_FATALS
 @pytest.mark.once
 def test_non_fatal(vm, kernel, gate, endpoint, inject, port):

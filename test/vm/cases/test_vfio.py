@@ -122,6 +122,7 @@ def test_stock_attaches(vm, kernel, vfio):
         assert steps["join"] == steps["second joins"] == -codes.EBUSY
 
 
+@pytest.mark.sample
 def test_attaches(vm, gate, vfio):
     """I3, I4: UNSET_CONTAINER, SET_CONTAINER and another process's container, all in one
     reset: they succeed, hardware sees none of it before the function is restored, and then
@@ -158,6 +159,7 @@ def taken_over(vm, vfio, one, root):
     assert seen(one) == (True, True) and one.at() == YOURS
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_in_its_own_reset(vm, gate, vfio, way):
     """kill -9 of the process that resets: it ends with its reset, after VFIO has reset the
@@ -211,6 +213,7 @@ def test_stock_killed(vm, vfio):
     assert state == (True, True) and sent > MANY / 2 and on
 
 
+@pytest.mark.sample
 def test_killed_in_a_reset(vm, gate, vfio):
     """I3, I4, R6: kill -9 of the process in a reset by somebody else: its domain goes, its pages
     are given back, all of it in the window; hardware sees the default domain afterwards.
@@ -226,6 +229,7 @@ def test_killed_in_a_reset(vm, gate, vfio):
     taken_over(vm, vfio, one, root)
 
 
+@pytest.mark.sample("trixie")
 def test_error(vm, gate, vfio):
     """A fatal error of a function that VFIO has, whose driver has no slot_reset and no resume: it
     opens when the recovery returns, and the process goes on.
@@ -259,6 +263,7 @@ def test_error(vm, gate, vfio):
     assert vmm.errno("reset", ONE) == 0 and one.at() == MINE
 
 
+@pytest.mark.sample("trixie")
 def test_wrong_use(vm, vfio):
     """rgxvfio says what is wrong, and with which exit status; a wrong call changes nothing."""
     vmm = vfio.process()
