@@ -11,9 +11,7 @@
 
 #include "backend.h"
 #include "closing.h"
-
-/* In all, what a close may add to a reset that already takes 100 ms. */
-#define RG_CLOSE_DEADLINE HZ
+#include "params.h"
 
 static atomic64_t rg_closing_nr_timeouts;
 static atomic64_t rg_closing_nr_late;
@@ -24,6 +22,11 @@ static const char *const rg_closing_steps[] = {
 	"the IOMMU group is busy",
 };
 
+static unsigned long rg_closing_deadline(void)
+{
+	return jiffies + msecs_to_jiffies(rg_param_close_timeout());
+}
+
 /**
  * rg_closing_begin - gates are about to close together
  * @closing: on the caller's stack
@@ -32,7 +35,7 @@ static const char *const rg_closing_steps[] = {
  */
 void rg_closing_begin(struct rg_closing *closing)
 {
-	*closing = (struct rg_closing){ .deadline = jiffies + RG_CLOSE_DEADLINE };
+	*closing = (struct rg_closing){ .deadline = rg_closing_deadline() };
 }
 
 /**
@@ -61,7 +64,7 @@ static void rg_closing_give_up(struct rg_state *state, int step, int error)
 	atomic64_inc(&rg_closing_nr_timeouts);
 	pci_warn(state->pdev,
 		 "reset runs ungated: expected to close within %u ms, found that %s (%d); the device is treated as without resetgate, see /sys/kernel/resetgate/status\n",
-		 jiffies_to_msecs(RG_CLOSE_DEADLINE), rg_closing_steps[step], error);
+		 rg_param_close_timeout(), rg_closing_steps[step], error);
 }
 
 /* A closed gate keeps the module and the valve; so does a muted open one. */
@@ -167,12 +170,12 @@ int rg_closing_block(struct rg_state *state, bool touch, struct rg_closing *clos
  * rg_closing_fence - wait for the invalidations that began before
  * @state: a function that was blocked last
  *
- * Context: Process context, under state->lock, sleeps a second at the most.
+ * Context: Process context, under state->lock, sleeps close_timeout_ms at the most.
  * Return: 0, or -ETIMEDOUT if one of them does not end.
  */
 int rg_closing_fence(struct rg_state *state)
 {
-	return rg_fence_wait(&state->fence, jiffies + RG_CLOSE_DEADLINE);
+	return rg_fence_wait(&state->fence, rg_closing_deadline());
 }
 
 /**
@@ -189,7 +192,7 @@ void rg_closing_late(struct rg_state *state)
 	atomic64_inc(&rg_closing_nr_late);
 	pci_warn(state->pdev,
 		 "closed late: expected the invalidations that began before to end within %u ms, found one that does not; the reset goes on\n",
-		 jiffies_to_msecs(RG_CLOSE_DEADLINE));
+		 rg_param_close_timeout());
 }
 
 /**

@@ -362,7 +362,7 @@ void rg_gate_shut(struct rg_state *state, enum rg_reason why, struct rg_closing 
  * rg_gate_fence - wait for the invalidations that began before a gate was shut
  * @state: a function that was shut last
  *
- * Context: Process context, sleeps a second at the most.
+ * Context: Process context, sleeps close_timeout_ms at the most.
  * Return: 0; 1 if nothing of it was shut; -ETIMEDOUT if one of them does not end.
  */
 int rg_gate_fence(struct rg_state *state)

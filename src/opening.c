@@ -5,13 +5,14 @@
  * Who holds the group's mutex may wait for an IOMMU that another silent function
  * has stuck. The reset that cures that one comes to this function's state->lock,
  * so nobody waits for the mutex for long with that held: a tenth of a second; and
- * for the fence before ATS a second, once for those that open together.
+ * for the fence before ATS close_timeout_ms, once for those that open together.
  */
 #include <linux/pci.h>
 
 #include "backend.h"
 #include "closing.h"
 #include "opening.h"
+#include "params.h"
 
 /* For the mutex: first, and each time it is tried again. */
 #define RG_OPEN_FIRST (HZ / 10)
@@ -71,11 +72,11 @@ static bool rg_opening_fence(struct rg_state *state)
 {
 	/* When one was late: others will be, and need not wait as long to know it. */
 	static unsigned long late;
-	unsigned long now = jiffies;
+	unsigned long now = jiffies, limit = msecs_to_jiffies(rg_param_close_timeout());
 
 	if (!state->pdev->ats_enabled || !rg_rids_has_dropped(state) ||
 	    !rg_fence_wait(&state->fence,
-			   time_before(now, READ_ONCE(late) + HZ) ? now : now + HZ))
+			   time_before(now, READ_ONCE(late) + limit) ? now : now + limit))
 		return true;
 	WRITE_ONCE(late, jiffies);
 	return false;
@@ -94,7 +95,7 @@ static void rg_opening_flush(struct rg_state *state)
  * @answers: it does; otherwise its ATS stays off until rg_opening_unmute()
  *
  * Context: Process context, under state->lock, sleeps a tenth of a second at the
- * most, and a second more where a CPU does not leave the IOMMU's queue.
+ * most, and close_timeout_ms more where a CPU does not leave the IOMMU's queue.
  * Return: RG_NOT_OPENED if its group is busy, and it is blocked as before;
  * RG_OPENED_MUTED if its ATS stays off; else RG_OPENED.
  */

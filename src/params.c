@@ -77,27 +77,50 @@ static const struct kernel_param_ops rg_flag_ops = {
 	.get = param_get_bool,
 };
 
+/* A parameter that takes a number. */
+struct rg_number {
+	const char *name;
+	const char *unit;
+	unsigned int least;
+	unsigned int most;
+	unsigned int value;
+};
+
 /* 0 is never; nobody waits for a week. */
-#define RG_PARK_TIMEOUT_MAX (7 * 24 * 3600)
+static struct rg_number rg_park_timeout = {
+	"park_timeout_s", "seconds", 0, 7 * 24 * 3600, 180,
+};
 
-static unsigned int rg_park_timeout = 180;
+/* A second is what a close may add to a reset that already takes 100 ms. */
+static struct rg_number rg_close_timeout = {
+	"close_timeout_ms", "milliseconds", 100, 60000, 1000,
+};
 
-static int rg_seconds_set(const char *val, const struct kernel_param *kp)
+static int rg_number_set(const char *val, const struct kernel_param *kp)
 {
-	unsigned int seconds;
+	struct rg_number *number = kp->arg;
+	unsigned int found;
 
-	if (kstrtouint(val, 0, &seconds) || seconds > RG_PARK_TIMEOUT_MAX) {
-		pr_err("%s: expected seconds, 0 to %d, found '%.*s'; nothing was changed\n",
-		       kp->name, RG_PARK_TIMEOUT_MAX, (int)strcspn(val, "\n"), val);
+	if (kstrtouint(val, 0, &found) || found < number->least || found > number->most) {
+		pr_err("%s: expected %s, %u to %u, found '%.*s'; nothing was changed\n",
+		       number->name, number->unit, number->least, number->most,
+		       (int)strcspn(val, "\n"), val);
 		return -EINVAL;
 	}
-	WRITE_ONCE(*(unsigned int *)kp->arg, seconds);
+	WRITE_ONCE(number->value, found);
 	return 0;
 }
 
-static const struct kernel_param_ops rg_seconds_ops = {
-	.set = rg_seconds_set,
-	.get = param_get_uint,
+static int rg_number_get(char *buf, const struct kernel_param *kp)
+{
+	const struct rg_number *number = kp->arg;
+
+	return sysfs_emit(buf, "%u\n", READ_ONCE(number->value));
+}
+
+static const struct kernel_param_ops rg_number_ops = {
+	.set = rg_number_set,
+	.get = rg_number_get,
 };
 
 static bool rg_disarm;
@@ -110,8 +133,10 @@ module_param_cb(scope, &rg_choice_ops, &rg_scope, 0644);
 MODULE_PARM_DESC(scope, "which functions take part: ats (default) or all");
 module_param_cb(on_failed_reset, &rg_choice_ops, &rg_failed, 0644);
 MODULE_PARM_DESC(on_failed_reset, "a function that stays silent: park (default) or open");
-module_param_cb(park_timeout_s, &rg_seconds_ops, &rg_park_timeout, 0644);
+module_param_cb(park_timeout_s, &rg_number_ops, &rg_park_timeout, 0644);
 MODULE_PARM_DESC(park_timeout_s, "end a window that nobody ends after so many seconds (180); 0: never");
+module_param_cb(close_timeout_ms, &rg_number_ops, &rg_close_timeout, 0644);
+MODULE_PARM_DESC(close_timeout_ms, "let a reset run ungated where a gate cannot close in so many ms (1000)");
 module_param_cb(disarm, &rg_flag_ops, &rg_disarm, 0444);
 MODULE_PARM_DESC(disarm, "load, but touch nothing");
 module_param_cb(allow_untested, &rg_flag_ops, &rg_allow_untested, 0444);
@@ -149,7 +174,20 @@ bool rg_param_open_silent(void)
  */
 unsigned int rg_param_park_timeout(void)
 {
-	return READ_ONCE(rg_park_timeout);
+	return READ_ONCE(rg_park_timeout.value);
+}
+
+/**
+ * rg_param_close_timeout - how long a close may take
+ *
+ * An opening that has to wait for the IOMMU's queue waits no longer either.
+ *
+ * Context: Any.
+ * Return: milliseconds.
+ */
+unsigned int rg_param_close_timeout(void)
+{
+	return READ_ONCE(rg_close_timeout.value);
 }
 
 /**

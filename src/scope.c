@@ -199,7 +199,7 @@ static void rg_scope_fenced(struct rg_scope *scope, bool late)
  * @scope: may be NULL
  * @why: what begins
  *
- * Context: Process context, sleeps two seconds at the most.
+ * Context: Process context, sleeps twice close_timeout_ms at the most.
  */
 void rg_scope_enter(struct rg_scope *scope, enum rg_reason why)
 {
@@ -216,7 +216,7 @@ void rg_scope_enter(struct rg_scope *scope, enum rg_reason why)
  * @why: what begins
  * @vfs: its VFs; may be NULL
  *
- * Context: Process context, sleeps two seconds at the most, and as long as the
+ * Context: Process context, sleeps twice close_timeout_ms at the most, and as long as the
  * function has transactions pending.
  * Return: @vfs, entered; NULL if an outer reset of the function keeps them closed.
  */

@@ -47,6 +47,8 @@ def test_parameters(vm, gate):
                          ("scope=" + "x" * 200, "scope"), ("on_failed_reset=1", "on_failed"),
                          ("park_timeout_s=soon", "park_timeout_s"),
                          ("park_timeout_s=604801", "park_timeout_s"),
+                         ("close_timeout_ms=99", "close_timeout_ms"),
+                         ("close_timeout_ms=1s", "close_timeout_ms"),
                          ("disarm=maybe", "disarm"), ("allow_untested=7", "allow_untested")):
         refused(vm, params, word, "expected", "found")
 
@@ -71,7 +73,8 @@ def test_writes(vm, gate, endpoint):
     one = endpoint()
     base = f"{pci.sysfs(FIRST)}/resetgate"
     parameters = " ".join(f"{PARAMETERS}/{name}" for name in
-                          ("policy", "scope", "on_failed_reset", "park_timeout_s"))
+                          ("policy", "scope", "on_failed_reset", "park_timeout_s",
+                           "close_timeout_ms"))
     before = vm.sh(f"cat {base}/* {parameters}").out
     for name in ("state", "mode"):
         for text in ("", "x", "closed", "parked", "OPEN", "open ", "autoo", "1", "a" * 4000):

@@ -25,7 +25,7 @@ def timed_reset(vm, disturb):
 
 def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True, armed=False):
     """The reset runs as on a stock kernel, in time, with one line and a count."""
-    gate()
+    gate("close_timeout_ms=1000")
     one = endpoint()
     if armed:
         one.rgx("reset", "function")

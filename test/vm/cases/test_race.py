@@ -195,7 +195,7 @@ def test_unmap_across_the_end(vm, slow_queue, gate, endpoint, stall):
 
     Deliberate breaks: rg_opening_fence() lets everybody pass; rg_opening_flush() does nothing.
     """
-    gate()
+    gate("close_timeout_ms=1000")
     one = endpoint()
     rgx(vm, "map", one.a, "0x2000000", "0x1000", "0x3333")
     marker = note(vm, f"case: {stall} ms on the way to the queue")
