@@ -15,5 +15,5 @@ cd /lab || exit 1
 
 # Modules on some kernels, built in on others.
 modprobe -qa virtio_pci virtio_console
-until [ -c /dev/vport*p1 ]; do usleep 10000; done
-exec rgxagent /dev/vport*p1
+until port=$(ls /dev/vport*p1 2> /dev/null); do usleep 10000; done
+exec rgxagent "$port"
