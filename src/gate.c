@@ -329,7 +329,7 @@ notrace bool rg_gate_takes_part(const struct rg_state *state)
  * runs ungated. rg_gate_fence() and rg_gate_fenced() must follow.
  *
  * Context: Process context, sleeps until the deadline at the most, as long as the
- * function has transactions pending, and a moment while somebody opens it.
+ * function has transactions pending, and as long as somebody opens it.
  */
 void rg_gate_shut(struct rg_state *state, enum rg_reason why, struct rg_closing *closing)
 {
@@ -392,6 +392,7 @@ void rg_gate_fenced(struct rg_state *state, bool late)
 		if (!state->untouched)
 			rg_endpoint_ats_off(state->pdev);
 		state->unfenced = false;
+		rg_gate_watch(state);
 	}
 	mutex_unlock(&state->lock);
 }
@@ -436,7 +437,8 @@ static void rg_gate_park_work(struct work_struct *work)
 	struct rg_scope *vfs = NULL;
 
 	mutex_lock(&state->lock);
-	if (state->phase == RG_CLOSED && !state->dead && !state->busy &&
+	/* One that is being closed is not in reset yet: rg_gate_fenced(). */
+	if (state->phase == RG_CLOSED && !state->dead && !state->busy && !state->unfenced &&
 	    !time_before(jiffies, state->park_at)) {
 		state->last_error = -ETIMEDOUT;
 		state->prepared = NULL;
