@@ -14,7 +14,7 @@
 #include "opening.h"
 #include "params.h"
 
-/* For the mutex: first, and each time it is tried again. */
+/* For the mutex: first, and each time it is tried again; the first for a fence, too. */
 #define RG_OPEN_FIRST (HZ / 10)
 #define RG_OPEN_AGAIN (HZ / 100)
 
@@ -70,15 +70,19 @@ static bool rg_opening_lock_group(struct rg_state *state)
  */
 static bool rg_opening_fence(struct rg_state *state)
 {
-	/* When one was late: others will be, and need not wait as long to know it. */
+	/*
+	 * When one was late: others will be, and need not wait as long to know it. But
+	 * for a grace period of an idle machine, or none of them would ever pass.
+	 */
 	static unsigned long late;
-	unsigned long now = jiffies, limit = msecs_to_jiffies(rg_param_close_timeout());
+	unsigned long limit = msecs_to_jiffies(rg_param_close_timeout());
+	bool soon = time_before(jiffies, READ_ONCE(late) + limit);
 
 	if (!state->pdev->ats_enabled || !rg_rids_has_dropped(state) ||
-	    !rg_fence_wait(&state->fence,
-			   time_before(now, READ_ONCE(late) + limit) ? now : now + limit))
+	    !rg_fence_wait(&state->fence, jiffies + (soon ? RG_OPEN_FIRST : limit)))
 		return true;
-	WRITE_ONCE(late, jiffies);
+	if (!soon)
+		WRITE_ONCE(late, jiffies);
 	return false;
 }
 

@@ -91,9 +91,13 @@ static struct rg_number rg_park_timeout = {
 	"park_timeout_s", "seconds", 0, 7 * 24 * 3600, 180,
 };
 
-/* A second is what a close may add to a reset that already takes 100 ms. */
+/*
+ * A second is what a close may add to a reset that already takes 100 ms. At the
+ * most it waits twice that, with the device's lock held: less than the time after
+ * which the kernel complains of a task that hangs.
+ */
 static struct rg_number rg_close_timeout = {
-	"close_timeout_ms", "milliseconds", 100, 60000, 1000,
+	"close_timeout_ms", "milliseconds", 100, 30000, 1000,
 };
 
 static int rg_number_set(const char *val, const struct kernel_param *kp)

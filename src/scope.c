@@ -199,7 +199,8 @@ static void rg_scope_fenced(struct rg_scope *scope, bool late)
  * @scope: may be NULL
  * @why: what begins
  *
- * Context: Process context, sleeps twice close_timeout_ms at the most.
+ * Context: Process context, sleeps twice close_timeout_ms at the most, and as
+ * long as somebody opens one of them.
  */
 void rg_scope_enter(struct rg_scope *scope, enum rg_reason why)
 {
@@ -216,8 +217,8 @@ void rg_scope_enter(struct rg_scope *scope, enum rg_reason why)
  * @why: what begins
  * @vfs: its VFs; may be NULL
  *
- * Context: Process context, sleeps twice close_timeout_ms at the most, and as long as the
- * function has transactions pending.
+ * Context: Process context, sleeps twice close_timeout_ms at the most, as long as
+ * the function has transactions pending, and as long as somebody opens one of them.
  * Return: @vfs, entered; NULL if an outer reset of the function keeps them closed.
  */
 struct rg_scope *rg_scope_enter_function(struct rg_state *state, enum rg_reason why,
