@@ -9,7 +9,7 @@ from lab import build, host, images, kernels, machines, pool
 from lab.__main__ import setup
 
 DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs")
-# What does not depend on the mode runs in one on each kernel, and so in each in all.
+# What does not depend on the mode runs in one on each kernel.
 ONCE = {"bookworm": "legacy", "trixie": "sm-ss", "trixie-rt": "sm-fs", "trixie-backports": "sm-fs"}
 _KEY = pytest.StashKey()
 
@@ -190,7 +190,8 @@ RUNTIME = {"scope": "ats", "on_failed_reset": "park", "park_timeout_s": "180",
 
 @pytest.fixture
 def gate(request, vm):
-    """Loads resetgate: `gate("scope=all")` gives the VM with exactly these parameters.
+    """Loads resetgate: `gate("scope=all")` gives the VM with exactly these parameters,
+    and RUNTIME.
 
     Cases of one boot share one loaded module, which must be open everywhere after each of
     them; those marked `reload` get it anew and must be able to unload it at their end.

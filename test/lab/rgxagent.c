@@ -11,7 +11,7 @@
  *   wait   "NUMBER MS" for a job: its exit code and output, or -1 when the
  *          time is up and it runs still
  *   read   a file: 0 and its contents, or -errno
- *   write  "PATH TEXT": 0 or -errno
+ *   write  "PATH TEXT": 0 or -errno; no space in PATH
  *   append the same, at the file's end; TEXT may be any bytes
  *
  * A program and not a shell's loop, and no process where none is needed: to
@@ -55,6 +55,10 @@ static void put(int fd, const char *data, size_t len)
 
 	while (len) {
 		n = write(fd, data, len);
+		if (n < 0 && (errno == ENOMEM || errno == EINTR)) {
+			usleep(POLL_US);
+			continue;
+		}
 		if (n < 0)
 			return;
 		data += n;
@@ -240,15 +244,18 @@ static int read_file(const char *path, int out)
 static int write_file(char *text, size_t len, int how)
 {
 	char *value = strchr(text, ' ');
+	ssize_t n, all;
 	int fd, rc;
 
 	if (!value)
 		return -EINVAL;
 	*value++ = 0;
+	all = text + len - value;
 	fd = open(text, O_WRONLY | O_CLOEXEC | O_CREAT | how, 0644);
 	if (fd < 0)
 		return -errno;
-	rc = write(fd, value, text + len - value) < 0 ? -errno : 0;
+	n = write(fd, value, all);
+	rc = n < 0 ? -errno : n < all ? -ENOSPC : 0;
 	close(fd);
 	return rc;
 }
@@ -296,13 +303,14 @@ static void serve(int port)
 
 	while (have < sizeof(buf) - 1 &&
 	       (n = read(port, buf + have, sizeof(buf) - 1 - have)) > 0) {
+		end = memchr(buf + have, '\n', n);
 		have += n;
-		buf[have] = 0;
-		while ((end = strchr(buf, '\n'))) {
+		while (end) {
 			*end++ = 0;
 			request(port, buf);
 			have -= end - buf;
-			memmove(buf, end, have + 1);
+			memmove(buf, end, have);
+			end = memchr(buf, '\n', have);
 		}
 	}
 }

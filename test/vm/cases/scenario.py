@@ -15,7 +15,8 @@ import shlex
 from lab import memory, pci, trace
 
 FIRST, SECOND, EDU, NVME, BLK = "01:00.0", "02:00.0", "03:00.0", "04:00.0", "05:00.0"
-STATUS = "/sys/kernel/resetgate/status"
+STATUS, PARAMETERS = "/sys/kernel/resetgate/status", "/sys/module/resetgate/parameters"
+PATIENT = "close_timeout_ms=10000"  # for a case that loads by itself: see conftest.RUNTIME
 IOVA = 0x1000000
 OLD, NEW = 0x1111, 0x2222
 BEGIN, END = 0x100, 0x101  # marks around a story

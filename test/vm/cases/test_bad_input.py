@@ -4,11 +4,10 @@
 import pytest
 from lab import pci
 
-from scenario import FIRST, dmesg_since, note, rgx, status, told, windows
+from scenario import FIRST, PARAMETERS, PATIENT, dmesg_since, note, rgx, status, told, windows
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.reload]
 HOOKS = "cut -d' ' -f1 /sys/kernel/tracing/enabled_functions | sort"
-PARAMETERS = "/sys/module/resetgate/parameters"
 
 
 def tries(vm, marker):
@@ -48,6 +47,7 @@ def test_parameters(vm, gate):
                          ("park_timeout_s=soon", "park_timeout_s"),
                          ("park_timeout_s=604801", "park_timeout_s"),
                          ("close_timeout_ms=99", "close_timeout_ms"),
+                         ("close_timeout_ms=30001", "close_timeout_ms"),
                          ("close_timeout_ms=1s", "close_timeout_ms"),
                          ("disarm=maybe", "disarm"), ("allow_untested=7", "allow_untested")):
         refused(vm, params, word, "expected", "found")
@@ -113,7 +113,7 @@ def test_held_by_another_patcher(vm, gate, endpoint, function, name):
     rgx(vm, "ipmodify", function, "on")
     marker = note(vm, f"case: {function} is held")
     try:
-        loaded = vm.sh("insmod /lab/resetgate.ko", check=False).rc == 0
+        loaded = vm.sh(f"insmod /lab/resetgate.ko {PATIENT}", check=False).rc == 0
         line = [line for line in tries(vm, marker) if f"{name} off" in line]
         assert len(line) == 1 and function in line[0] and "expected" in line[0]
         now = set(vm.sh(HOOKS).out.split()) - set(hooks) - {function}
@@ -165,7 +165,7 @@ def test_other_kernels(vm, gate, endpoint):
     for change, words in MUTANTS:
         vm.sh(f"rgxbtf /sys/kernel/btf/vmlinux /run/btf {change}", timeout=60)
         marker = note(vm, f"case: BTF {change}")
-        result = vm.sh("insmod /lab/resetgate.ko btf=/run/btf", check=False, timeout=60)
+        result = vm.sh(f"insmod /lab/resetgate.ko btf=/run/btf {PATIENT}", check=False, timeout=60)
         said = tries(vm, marker)
         lines = [line for line in said if all(word in line for word in words)]
         assert len(lines) == 1, f"{change}: {words} in one line of {said}"

@@ -131,7 +131,6 @@ def test_unbound_below(vm, gate, endpoint):
         assert master and master[-1].index < story.ats_on.index, f"{way}: open, not restored"
 
 
-@pytest.mark.sample
 @pytest.mark.once
 def test_bridge_itself(vm, gate, endpoint):
     """A reset of a bridge by a method of its own: what is below it is closed until the bridge is

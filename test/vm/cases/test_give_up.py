@@ -6,7 +6,7 @@ import errno as codes
 import pytest
 from lab import pci
 
-from scenario import FIRST, dmesg_since, gate_file, note, rgx, status, told, uptime
+from scenario import FIRST, PARAMETERS, dmesg_since, gate_file, note, rgx, status, told, uptime
 from tree import anew, held_bus, settled
 
 pytestmark = pytest.mark.machine("scenario")
@@ -25,14 +25,16 @@ def timed_reset(vm, disturb):
 
 def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True, armed=False):
     """The reset runs as on a stock kernel, in time, with one line and a count."""
-    gate("close_timeout_ms=1000")
+    gate()
     one = endpoint()
     if armed:
         one.rgx("reset", "function")
     marker = note(vm, f"case: {disturb}")
     timeouts = int(status(vm)["close_timeouts"])
     with told(vm, one) as story, one.storm():
+        vm.write(f"{PARAMETERS}/close_timeout_ms", "1000")
         took = timed_reset(vm, disturb)
+        vm.write(f"{PARAMETERS}/close_timeout_ms", "10000")
         vm.sh("rgx idle", timeout=60)
     reset = story[0]
     assert reset.flr, "the reset was not done"

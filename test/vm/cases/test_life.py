@@ -4,7 +4,7 @@
 import pytest
 from lab import pci
 
-from scenario import FIRST, NVME, SECOND, gate_file, rgx
+from scenario import FIRST, NVME, PATIENT, SECOND, gate_file, rgx
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.reload]
 HOOKS = "cut -d' ' -f1 /sys/kernel/tracing/enabled_functions | sort"
@@ -131,7 +131,8 @@ def test_removed_in_window(vm, gate, endpoint):
     assert vm.sh(f"test -e {pci.sysfs(SECOND)}", check=False).rc
     vm.sh("rmmod rglab")
     vm.sh("rmmod resetgate")
-    vm.sh("insmod /lab/rglab.ko; insmod /lab/resetgate.ko; echo 1 > /sys/bus/pci/rescan")
+    vm.sh(f"insmod /lab/rglab.ko; insmod /lab/resetgate.ko {PATIENT}; "
+          "echo 1 > /sys/bus/pci/rescan")
     assert gate_file(vm, SECOND, "state") == "open"
     again = endpoint(SECOND)
     with again.window():

@@ -77,7 +77,6 @@ def test_raw_calls(vm, gate, endpoint):
     one.use("flr", "pm", "bus")
 
 
-@pytest.mark.sample
 @pytest.mark.once
 def test_unbound(vm, gate, endpoint):
     """A function without a driver: opens when the bracket returns, restored by then. Nobody tells

@@ -4,7 +4,7 @@
 import pytest
 from lab import pci
 
-from scenario import dmesg_since, gate_file, note, rgx, windows
+from scenario import PATIENT, dmesg_since, gate_file, note, rgx, windows
 from tree import (DOWN, IN, ONE, OUT, ROOT, TWO, UP, Recovery, anew, found_again, held_bus,
                   settled, told_all)
 
@@ -118,7 +118,6 @@ def test_closed_for_the_driver(vm, gate, endpoint):
     assert one.context.present and one.ats_on
 
 
-@pytest.mark.sample
 @pytest.mark.once
 def test_can_recover(vm, gate, endpoint):
     """A driver that answers CAN_RECOVER gets no slot_reset: it opens before resume.
@@ -237,8 +236,9 @@ def test_without_a_list(vm, variant, gate, endpoint):
     """
     path = variant("no-list", ("src/bus_path.c",
                                "{ .scope = rg_scope_below(bridge->subordinate) };\n\n\t/* Without",
-                               "{ .scope = NULL };\n\n\t/* Without"))
-    vm.sh(f"insmod {path}")
+                               "{ .scope = NULL };\n\n\t/* Without"),
+                   ("src/bus_path.c", "rg_scope_slot(hotplug->pci_slot)", "NULL"))
+    vm.sh(f"insmod {path} {PATIENT}")
     found_again(vm)
     one = endpoint(ONE)
     assert non_fatal(vm, one) == (False, 0)

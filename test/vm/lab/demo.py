@@ -174,7 +174,7 @@ def _races(kernel, mode):
         with host.step("the race on the stock kernel", vm.console_path):
             stock = _race(vm, config, new_root)
         with host.step("insmod resetgate.ko, the same race", vm.console_path):
-            vm.sh("insmod /lab/resetgate.ko")
+            vm.sh("insmod /lab/resetgate.ko close_timeout_ms=10000")
             gated = _race(vm, config, new_root)
         _code(vm, "detach", BDF)
         vm.sh(f"rgx release {BDF}; rmmod resetgate")

@@ -19,7 +19,8 @@ from .host import LAB, LabError, in_root, lock, remove_tree, run
 INIT = Path(__file__).with_name("init.sh")
 # Everything the cases load; names that a kernel lacks or has built in are skipped.
 MODULES = (
-    "virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "nvme", "igb", "vfio_pci", "vfio_iommu_type1",
+    "virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "nvme", "igb", "vfio_pci",
+    "vfio_iommu_type1",
     "pci_pf_stub",
     "failover", "net_failover", "crc32c", "crc32c_generic", "iova", "crc-t10dif",
 )

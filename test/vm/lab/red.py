@@ -5,6 +5,7 @@ A case that stays green with its invariant broken tests nothing. The breaks are 
 test/red/breaks.toml.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -48,7 +49,8 @@ def _run(one, module):
     log = host.log_path(f"red-{one.name}")
     with open(log, "w", encoding="utf-8") as file:
         done = subprocess.run(argv, cwd=TREE / "test", stdout=file, stderr=file, check=False,
-                              env={**os.environ, "RESETGATE_KO": str(module)})
+                              env={**os.environ, "RESETGATE_KO": str(module),
+                                   "RESETGATE_EDIT": json.dumps([one.file, one.old, one.new])})
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     # A case that could not even be set up shows nothing.
     red = done.returncode == _FAILED and any(line.startswith("FAILED") for line in lines)

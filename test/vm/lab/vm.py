@@ -15,7 +15,7 @@ from pathlib import Path
 from . import host, images, initramfs, machines, qmp, roots, splats, trace
 
 BOOT_SECONDS = 180
-LOOK_SECONDS = 1
+LOOK_SECONDS, SEND_SECONDS = 1, 60
 PUT_BYTES = 512 << 10  # in one request; the agent takes a line of 1 MiB
 DISK_MIB = 64
 KEEP_RUNS = 200
@@ -144,6 +144,7 @@ class VM:
         for end in theirs:
             end.close()
         self._agent, self._monitor_socket = pairs[0][0], pairs[1][0]
+        self._agent.settimeout(SEND_SECONDS)
 
     def _prune(self):
         """Keep the evidence of the last runs only."""
@@ -253,7 +254,7 @@ class VM:
         try:
             self._agent.sendall(data)
         except OSError as error:
-            raise LostVM(f"the agent's port is closed\n{self.console_tail()}") from error
+            raise LostVM(f"the agent's port takes nothing: {error}\n{self.console_tail()}") from error
 
     def _bytes(self):
         """What the agent's port has for us; nothing where QEMU is gone."""
@@ -325,7 +326,7 @@ class VM:
         return self.ask("read", f"/sys/module/{module}/initstate").out.strip() == "live"
 
     def put(self, path, data, mode="755"):
-        """Write a file in the guest."""
+        """Write a file in the guest; no space in its path."""
         data = data if isinstance(data, bytes) else Path(data).read_bytes()
         quoted = shlex.quote(path)
         self.sh(f"mkdir -p {shlex.quote(os.path.dirname(path))}; : > {quoted}; "
