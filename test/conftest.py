@@ -11,6 +11,8 @@ from lab.__main__ import setup
 DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs")
 # What does not depend on the mode runs in one on each kernel.
 ONCE = {"bookworm": "legacy", "trixie": "sm-ss", "trixie-rt": "sm-fs", "trixie-backports": "sm-fs"}
+# This kernel's source is trixie's.
+SAMPLE_MODES = {"trixie-rt": ("sm-fs",)}
 _KEY = pytest.StashKey()
 
 
@@ -82,13 +84,13 @@ def _key(item):
 
 def _in_sample(item):
     """Whether a case runs where nobody asks for every case on a kernel."""
-    sample = item.get_closest_marker("sample")
-    key = _key(item)
-    if not sample or not key:
+    key, sample = _key(item), item.get_closest_marker("sample")
+    if not key:
         return True
-    only = item.get_closest_marker("kernels")
-    mine = [one for one in kernels.KEYS if not only or one in only.args]
-    return key.kernel in (sample.args or (mine[0], mine[-1]))
+    if sample and key.kernel not in sample.args:
+        return False
+    return (key.kernel not in SAMPLE_MODES or key.mode in SAMPLE_MODES[key.kernel]
+            or item.get_closest_marker("modes"))
 
 
 def pytest_collection_modifyitems(config, items):

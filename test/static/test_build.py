@@ -3,7 +3,7 @@
 
 import pytest
 
-from lab import checkers, kernels
+from lab import checkers
 
 
 def _kernel(request, key):
@@ -13,9 +13,9 @@ def _kernel(request, key):
     return pytest.skip(f"{key} was not chosen")
 
 
-@pytest.mark.parametrize("key", kernels.KEYS)
+@pytest.mark.parametrize("key", ("bookworm", "trixie-backports"))
 def test_sparse(request, key):
-    """W=1 with the distribution's compiler, C=2 with sparse."""
+    """W=1 with the distribution's compiler, C=2 with sparse: the first and the last headers."""
     assert checkers.complaints(_kernel(request, key), "sparse") == []
 
 

@@ -86,7 +86,7 @@ def is_open(vm, bdf):
     return (gate_file(vm, bdf, "state"), gate_file(vm, bdf, "depth")) == ("open", "0")
 
 
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 def test_in_the_order_of_their_beginning(vm, gate, group):
     """R2: two windows that overlap without one being in the other: the one that began first ends
     first, and the other one's own entry stays blocked.
@@ -108,7 +108,7 @@ def test_in_the_order_of_their_beginning(vm, gate, group):
     assert is_open(vm, TWO) and memory.context_entry(vm, TWO).present and alias(vm).present
 
 
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 def test_siblings_in_parallel(vm, gate, group):
     """R2: both are reset again and again, at the same time: each has a window for each of its
     resets, some of them overlap, and in the end all is as it was.
@@ -135,7 +135,7 @@ def test_siblings_in_parallel(vm, gate, group):
     assert alias(vm).present and alias(vm).pointer == entry.pointer
 
 
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 def test_bus_reset_meets_function_reset(vm, gate, group):
     """A reset of the bus of both, and one of a function alone that begins in it and outlasts it:
     the sibling and the alias open when the bus is back, the function when its own has ended.

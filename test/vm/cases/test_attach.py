@@ -60,7 +60,7 @@ def test_attach_in_window(vm, kernel, gate, endpoint):
     assert one.ats_on
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_detached_in_window(vm, gate, endpoint):
     """I4: a function that is detached in the window is what a detach makes it, at the end.
@@ -78,7 +78,7 @@ def test_detached_in_window(vm, gate, endpoint):
     assert one.root == blocked
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_swaps_race_the_reset(vm, gate, endpoint):
     """I4: attaches that race with close and open from another task all succeed.

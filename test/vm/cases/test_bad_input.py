@@ -99,7 +99,7 @@ def test_writes(vm, gate, endpoint):
     ("pcie_flr", "reset"), ("pci_enable_ats", "endpoint"), ("iommu_context_addr", "vtd"),
     ("pci_reset_bus", "bus"), ("pcie_do_recovery", "recovery"),
 ])
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 @pytest.mark.once
 def test_held_by_another_patcher(vm, gate, endpoint, function, name):
     """Another ops has IPMODIFY on a target: that set is off whole, named, and status says so; where
@@ -184,7 +184,7 @@ def test_other_kernels(vm, gate, endpoint):
     vm.sh("rm -f /run/btf")
 
 
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 @pytest.mark.once
 def test_ftrace_off(vm, kernel, gate, endpoint):
     """kernel.ftrace_enabled=0. Before loading: refused with one line, nothing half-done (7.x does

@@ -111,7 +111,7 @@ def test_attach_in_bus_reset(vm, gate, endpoint):
     assert [this.root[0] for this in ends] == wanted
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_unbound_below(vm, gate, endpoint):
     """A function without a driver opens when the caller that restored it returns.
@@ -172,7 +172,7 @@ def test_stock_bridge_itself(vm, endpoint):
     anew(vm, [one])
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_slow_below_bridge(vm, gate, endpoint):
     """What is below such a bridge may need longer than the bridge's reset, which waits for nobody:
@@ -195,7 +195,7 @@ def test_slow_below_bridge(vm, gate, endpoint):
     anew(vm, [one])
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_own_bus_reset(vm, gate, endpoint):
     """I1, I6: a driver that resets its device over the bus by itself, tells, restores and does not

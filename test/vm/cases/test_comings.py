@@ -85,7 +85,7 @@ def test_driver_goes_and_comes_in_window(vm, gate, endpoint):
     assert len(done) == 1 and "ats=8000" in done[0], "closed when the driver was told"
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 def test_driver_waits_for_the_end(vm, gate, endpoint):
     """Unbinding and binding by sysfs wait for a reset that holds the device's lock, and find
@@ -115,7 +115,7 @@ def test_driver_waits_for_the_end(vm, gate, endpoint):
 # -- a function ------------------------------------------------------------------------
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 @pytest.mark.reload
 def test_removed_between_close_and_open(vm, gate, endpoint):
@@ -179,7 +179,7 @@ def entry(vm, bdf):
 
 
 # In scalable mode the driver makes no entry for an alias.
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.modes("legacy")
 @pytest.mark.parametrize("kind", ("pm", "bus"))
 def test_added_to_the_group_in_window(vm, gate, group, kind):
@@ -211,7 +211,7 @@ def test_added_to_the_group_in_window(vm, gate, group, kind):
 
 
 # 6.1 forgets that the other one is attached, and its next attach corrupts a list.
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")
 @pytest.mark.modes("legacy")
 def test_sibling_removed_in_window(vm, gate, group):
@@ -254,7 +254,7 @@ def vfs(vm):
               f"rgx rebind {PF}; rmmod pci_pf_stub", check=False)
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 @pytest.mark.reload
 def test_vfs_removed_in_window(vm, gate, vfs, endpoint):
@@ -293,7 +293,7 @@ def test_vfs_removed_in_window(vm, gate, vfs, endpoint):
     vm.sh("rmmod resetgate")
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 def test_vfs_wait_for_the_end(vm, gate, vfs, endpoint):
     """The administrator takes the VFs away while the PF is in a reset that holds its lock: they

@@ -115,7 +115,7 @@ def silent(story, this, port, storms):
         assert story.all.between(withheld[0], withheld[-1]).dev_tlb(this.bdf) == []
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_containment_fails(vm, gate, contain, endpoint):
     """I5: a link that does not come back ends parked, whatever the driver has voted; it does not
@@ -166,7 +166,7 @@ def back_again(vm, endpoint, old):
     assert anew.context.present and anew.ats_on
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_removed_in_recovery(vm, gate, contain, endpoint):
     """A function is removed through sysfs while its port is contained: its group and its driver's
@@ -199,7 +199,7 @@ def test_removed_in_recovery(vm, gate, contain, endpoint):
     back_again(vm, endpoint, one)
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_pulled_in_recovery(vm, gate, contain, endpoint):
     """What a port contains is pulled: the recovery fails while hotplug removes the function,
@@ -229,7 +229,7 @@ WINDOWS = {"flr": (f"rgx reset {FIRST} flr", "flr"),
            "bus": (f"rgx reset {PORT} secondary", "bus")}
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.once
 def test_removed_in_window(vm, gate, endpoint, window):
@@ -254,7 +254,7 @@ def test_removed_in_window(vm, gate, endpoint, window):
     back_again(vm, endpoint, one)
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.parametrize("how", ("flr", "function"))
 @pytest.mark.once
 @pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")

@@ -84,7 +84,7 @@ def test_stuck_cpu(vm, kernel, gate, endpoint):
     gives_up(vm, kernel, gate, endpoint, "rgx irqstall 1 8000", armed=True)
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 def test_parked(vm, gate, endpoint):
     """I5, I9, R10, R13: a function that is silent after its reset stays blocked, says so, and opens
@@ -120,7 +120,7 @@ def test_parked(vm, gate, endpoint):
         one.rgx("busmaster", "on")
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 def test_silent_for_a_while(vm, gate, endpoint):
     """A bus reset that nobody restores, of a function that needs seconds to answer: it stays
@@ -239,7 +239,7 @@ def test_busy_group_at_the_end(vm, gate, endpoint):
     anew(vm, [one])
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 def test_silent_opened(vm, gate, endpoint):
     """on_failed_reset=open: the table opens, ATS stays off, whatever is attached, until the
@@ -269,7 +269,7 @@ def test_silent_opened(vm, gate, endpoint):
     assert one.ats_on and story[0].all.dev_tlb(FIRST)
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 def test_attach_while_parked(vm, gate, endpoint):
     """I3, I5: attaches go on while a function is parked, and count when it opens.
@@ -293,7 +293,7 @@ def test_attach_while_parked(vm, gate, endpoint):
     assert one.root[0] == wanted[0]
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 def test_window_without_end(vm, gate, endpoint):
     """park_timeout_s: a reset that goes on for too long is parked, told and counted; when it

@@ -20,7 +20,7 @@ def outside(vm):
     }
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_no_trace_left(vm, gate, endpoint):
     """I8: after unload nothing is in ftrace, sysfs, or any driver's err_handler; and while it
@@ -48,7 +48,7 @@ def test_no_trace_left(vm, gate, endpoint):
     rgx(vm, "unbind", NVME)
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_busy_in_window(vm, gate, endpoint):
     """I8: rmmod says busy while a gate is closed, and the window goes on unharmed.
@@ -67,11 +67,13 @@ def test_busy_in_window(vm, gate, endpoint):
     assert not vm.sh("ls -d /sys/module/resetgate", check=False).out.startswith("/sys")
 
 
-@pytest.mark.parametrize("part", (1, *(pytest.param(part, marks=pytest.mark.sample("trixie"))
-                                       for part in range(2, 6))))
+@pytest.mark.parametrize("part", (1, pytest.param(2, marks=pytest.mark.sample("trixie-rt")),
+                                  *(pytest.param(part, marks=pytest.mark.sample())
+                                    for part in range(3, 6))))
 @pytest.mark.once
 def test_load_and_unload_under_load(vm, gate, endpoint, part):
-    """I8: 50 rounds under map, unmap and resets, in five parts of ten; no splat.
+    """I8: 50 rounds under map, unmap and resets, in parts of ten: over all kernels, with --every on
+    each; no splat.
 
     Deliberate break: free the state without waiting for those in our functions.
     """
@@ -97,7 +99,7 @@ def test_load_and_unload_under_load(vm, gate, endpoint, part):
     assert one.context.present and one.ats_on
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_loaded_in_a_reset(vm, gate, endpoint):
     """A module that is loaded in the middle of a reset leaves that one alone.
@@ -112,7 +114,7 @@ def test_loaded_in_a_reset(vm, gate, endpoint):
         assert not one.context.present
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_removed_in_window(vm, gate, endpoint):
     """I9: a function that is removed while its gate is closed; it comes back open.
@@ -140,7 +142,7 @@ def test_removed_in_window(vm, gate, endpoint):
     assert again.context.present and again.ats_on
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_disarm(vm, gate, endpoint):
     """disarm=1: loaded, shown, and nothing is touched.
@@ -156,7 +158,7 @@ def test_disarm(vm, gate, endpoint):
         assert one.context.present or vm.kernel.series >= (7, 0)
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_removed_while_unloading(vm, gate):
     """I8: a function that goes while the module does; neither stumbles over the other.

@@ -97,7 +97,7 @@ def test_unbound(vm, gate, endpoint):
     one.use("flr", "pm", "bus")
 
 
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 @pytest.mark.once
 def test_nested(vm, gate, endpoint):
     """R4, R4b: a quirk over an FLR: the window ends when the quirk returns, 250 ms after the FLR.
@@ -116,7 +116,7 @@ def test_nested(vm, gate, endpoint):
     restore(one)
 
 
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 @pytest.mark.once
 @pytest.mark.kernels("bookworm", "trixie", "trixie-rt")
 def test_overlapping(vm, gate, endpoint):
@@ -140,7 +140,7 @@ def test_overlapping(vm, gate, endpoint):
     restore(one)
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie", "trixie-backports")
 @pytest.mark.once
 def test_probe_closes_nothing(vm, gate, endpoint):
     """R11: writing reset_method probes methods; the function goes on working, also on 7.x, where

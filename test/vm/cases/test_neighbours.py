@@ -49,7 +49,7 @@ def own_reset(vm, one):
     return seen, len(story[0].all.between(IN, OUT).dev_tlb(FIRST))
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.parametrize("first", ("vendor", "resetgate"))
 @pytest.mark.reload
 def test_specific_reset(vm, gate, endpoint, vendor, first):
@@ -85,7 +85,7 @@ def test_specific_reset(vm, gate, endpoint, vendor, first):
 # -- other patchers --------------------------------------------------------------------
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 def test_later_patcher(vm, gate, endpoint):
     """Somebody who comes later and wants to redirect one of our functions is refused by ftrace;
     who wants another one is not; we go on.
@@ -115,7 +115,7 @@ def silent(vm, one):
     assert one.context.present and one.ats_on
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 def test_patched_queue(vm, gate, endpoint):
     """A patcher that holds the IOMMU's queue: the invalidation valve changes what the caller
     hands over, not where the call goes, and works beside it.
@@ -183,7 +183,7 @@ def tracers(vm):
         Tracers(vm, "").stop()
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.parametrize("kind", LINES)
 @pytest.mark.reload
 def test_beside_tracers(vm, gate, endpoint, tracers, kind):

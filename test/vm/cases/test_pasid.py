@@ -258,7 +258,7 @@ PATHS = {
 }
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 def test_controls_before_ats(vm, kernel, gate, one):
     """I6: on every path by which a gate opens PASID and PRI control are written before ATS, and
     never while it is on; a reset clears all three, and the driver believes in them.
@@ -302,7 +302,7 @@ def test_controls_after_containment(vm, request, gate, contain):
     assert controls(vm) == ALL_ON
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie")
 @pytest.mark.kernels("bookworm", "trixie", "trixie-rt")
 def test_controls_in_window(vm, kernel, gate, one):
     """I3: what an attach writes to PASID and PRI control is withheld, and done at the end: on

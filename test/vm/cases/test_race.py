@@ -133,7 +133,7 @@ def test_table_before_ats(vm, gate, endpoint):
     assert master[-1].index < opened[0].index <= opened[-1].index < reset.ats_on.index
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 def test_two_functions_at_once(vm, gate, endpoint):
     """Each function has a window of its own; one's opening does not open the other.
@@ -153,7 +153,7 @@ def test_two_functions_at_once(vm, gate, endpoint):
         assert this.context.present and this.ats_on
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 def test_neighbour_is_untouched(vm, gate, endpoint):
     """A reset of one function leaves the invalidations of its neighbour alone.
@@ -222,7 +222,7 @@ def test_unmap_across_the_end(vm, slow_queue, gate, endpoint, stall):
     assert one.context.present and gate_file(vm, FIRST, "state") == "open"
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-rt")
 @pytest.mark.once
 @pytest.mark.reload  # or the valve may still be armed
 def test_idle_is_untouched(vm, gate, endpoint):

@@ -133,7 +133,7 @@ def test_can_recover(vm, gate, endpoint):
     anew(vm, [one])
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_recovery_fails(vm, gate, endpoint):
     """R10: a recovery that fails ends parked, with one line, and the driver's leaving opens it;
@@ -163,7 +163,7 @@ def test_recovery_fails(vm, gate, endpoint):
         anew(vm, [one])
 
 
-@pytest.mark.sample
+@pytest.mark.sample("trixie", "trixie-backports")
 @NON_FATALS
 @pytest.mark.once
 def test_non_fatal(vm, kernel, gate, endpoint, inject, port):

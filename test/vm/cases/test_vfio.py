@@ -122,7 +122,7 @@ def test_stock_attaches(vm, kernel, vfio):
         assert steps["join"] == steps["second joins"] == -codes.EBUSY
 
 
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 def test_attaches(vm, gate, vfio):
     """I3, I4: UNSET_CONTAINER, SET_CONTAINER and another process's container, all in one
     reset: they succeed, hardware sees none of it before the function is restored, and then
@@ -159,7 +159,7 @@ def taken_over(vm, vfio, one, root):
     assert seen(one) == (True, True) and one.at() == YOURS
 
 
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_in_its_own_reset(vm, gate, vfio, way):
     """kill -9 of the process that resets: it ends with its reset, after VFIO has reset the
@@ -213,7 +213,7 @@ def test_stock_killed(vm, vfio):
     assert state == (True, True) and sent > MANY / 2 and on
 
 
-@pytest.mark.sample
+@pytest.mark.sample("bookworm")
 def test_killed_in_a_reset(vm, gate, vfio):
     """I3, I4, R6: kill -9 of the process in a reset by somebody else: its domain goes, its pages
     are given back, all of it in the window; hardware sees the default domain afterwards.
