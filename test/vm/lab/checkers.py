@@ -8,6 +8,7 @@ from .host import in_root, lock, log_path, run, step
 _SOURCE = "linux-source-6.12"
 _SCRIPTS = ("checkpatch.pl", "const_structs.checkpatch", "spelling.txt", "kernel-doc")
 _PACKAGES = {"sparse": ("sparse",), "clang": ("clang", "lld", "llvm")}
+_ARGUMENTS = {"gcc": (), "sparse": ("C=2",), "clang": ("LLVM=1",)}
 
 
 def script(name):
@@ -33,8 +34,8 @@ def _fetch(where):
 
 
 def complaints(kernel, tool):
-    """What a build of the module by `tool` ("sparse" or "clang") says against our files."""
+    """What a build of the module by `tool` says against our files."""
     with lock("build", "waiting for another run that uses the build root"):
-        roots.install(roots.BUILD, _PACKAGES[tool], tool)
-    args = ["C=2"] if tool == "sparse" else ["LLVM=1"]
-    return build.warnings(kernel, tool, ["W=1", *args])
+        if tool in _PACKAGES:
+            roots.install(roots.BUILD, _PACKAGES[tool], tool)
+    return build.warnings(kernel, tool, ["W=1", *_ARGUMENTS[tool]])
