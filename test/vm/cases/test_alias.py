@@ -140,8 +140,7 @@ def test_bus_reset_meets_function_reset(vm, gate, group):
     """A reset of the bus of both, and one of a function alone that begins in it and outlasts it:
     the sibling and the alias open when the bus is back, the function when its own has ended.
 
-    Deliberate breaks: a flag in place of the depth counter; rg_gate_await() opens whatever else
-    is running.
+    Deliberate break: a flag in place of the depth counter.
     """
     gate("scope=all")
     before = alias(vm)

@@ -25,7 +25,7 @@ def test_attach_in_window(vm, kernel, gate, endpoint):
 
     Deliberate breaks: rg_vtd's shadow is not copied at unblock (the old root is back);
     iommu_context_addr is not diverted (the entry is present in the window); the endpoint
-    valve answers -EBUSY (attach fails).
+    valve answers -EBUSY (ATS is noted as off, and stays off).
     """
     gate()
     one = endpoint()
@@ -83,7 +83,7 @@ def test_detached_in_window(vm, gate, endpoint):
 def test_swaps_race_the_reset(vm, gate, endpoint):
     """I4: attaches that race with close and open from another task all succeed.
 
-    Deliberate break: rg_gate_open() does not take the group mutex.
+    Deliberate break: rg_vtd gives no shadow to write to (attaches fail).
     """
     gate()
     one = endpoint()

@@ -105,8 +105,7 @@ def test_held_by_another_patcher(vm, gate, endpoint, function, name):
     """Another ops has IPMODIFY on a target: that set is off whole, named, and status says so; where
     the rest is of use without it, it works.
 
-    Deliberate breaks: register each function on its own; rg_patch_join() leaves a set in the
-    list that ftrace refused.
+    Deliberate break: register each function on its own.
     """
     one = endpoint()
     hooks = vm.sh(HOOKS).out.split()
@@ -226,7 +225,7 @@ def test_no_back_end(vm, gate, endpoint):
     module, by each method and with its bus; nobody else is closed for it, and the reason is said
     when asked for.
 
-    Deliberate break: rg_registry_add() goes on without a back end.
+    Deliberate break: rg_registry_add() does not say why it leaves a function out.
     """
     marker = note(vm, "case: load without a back end for all")
     gate("scope=all dyndbg=+p")

@@ -122,8 +122,7 @@ def test_nvme(vm, gate, rounds, way):
     """A bound nvme with 2 MiB of I/O in each reset: from sysfs, of its bus, and in the recovery
     from a fatal error of its port. Checksums are right.
 
-    Deliberate breaks: open after the driver's reset_done (its first commands are then lost);
-    slot_reset not interposed.
+    Deliberate break: open after the driver's reset_done (its first commands are then lost).
     """
     gate("scope=all")
     vm.sh(f"modprobe nvme; rgx rebind {NVME}")
@@ -137,7 +136,7 @@ def test_nvme(vm, gate, rounds, way):
 def test_virtio_blk(vm, gate, rounds, way):
     """A bound virtio_blk with ATS, on a kernel whose driver can do it.
 
-    Deliberate break: ATS is turned on before the table is opened.
+    Deliberate break: the driver is told of the end a tenth of a second before it is open.
     """
     gate()
     vm.sh(f"modprobe virtio_blk; rgx rebind {BLK}")
@@ -345,7 +344,7 @@ def test_igb_traffic(vm, gate, traffic, rounds):
     """igb under traffic through fatal errors: it recovers by itself. (From other resets it does
     not, on no kernel: it has no reset_prepare, and warns of what it reads.)
 
-    Deliberate break: slot_reset not interposed and opened when the recovery returns.
+    Deliberate break: rg_recovery_failed() takes what has recovered for what has failed.
     """
     gate("scope=all")
     vm.sh("modprobe igb; modprobe virtio_pci; modprobe virtio_net")

@@ -299,7 +299,7 @@ def test_vfs_wait_for_the_end(vm, gate, vfs, endpoint):
     """The administrator takes the VFs away while the PF is in a reset that holds its lock: they
     go after its end, and no sooner.
 
-    Deliberate break: rg_gate_settle() forgets to leave the PF's VFs (they stay closed).
+    Deliberate break: a reset of a PF does not look for its VFs (they stay open).
     """
     gate()
     ends = [endpoint(bdf) for bdf in vfs]

@@ -274,7 +274,7 @@ def test_silent_opened(vm, gate, endpoint):
 def test_attach_while_parked(vm, gate, endpoint):
     """I3, I5: attaches go on while a function is parked, and count when it opens.
 
-    Deliberate break: park drops the shadow.
+    Deliberate break: parking ends the diversion to the shadow.
     """
     gate()
     one = endpoint()

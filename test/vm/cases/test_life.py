@@ -26,7 +26,7 @@ def test_no_trace_left(vm, gate, endpoint):
     """I8: after unload nothing is in ftrace, sysfs, or any driver's err_handler; and while it
     is loaded, drivers that come and go have ours in front of theirs.
 
-    Deliberate breaks: leave the handlers of one driver in rg_err_handlers_exit(); skip
+    Deliberate breaks: leave the handlers of one driver in rg_err_handlers_retire(); skip
     rg_patch_remove() of one set.
     """
     vm.sh(f"modprobe nvme; rgx rebind {NVME}")
@@ -53,7 +53,7 @@ def test_no_trace_left(vm, gate, endpoint):
 def test_busy_in_window(vm, gate, endpoint):
     """I8: rmmod says busy while a gate is closed, and the window goes on unharmed.
 
-    Deliberate break: no try_module_get() in rg_gate_close().
+    Deliberate break: no try_module_get() in rg_closing_hold().
     """
     gate()
     one = endpoint()
@@ -104,7 +104,7 @@ def test_load_and_unload_under_load(vm, gate, endpoint, part):
 def test_loaded_in_a_reset(vm, gate, endpoint):
     """A module that is loaded in the middle of a reset leaves that one alone.
 
-    Deliberate break: rg_gate_leave() opens what was never closed.
+    Deliberate break: rg_gate_restored() opens what was never closed.
     """
     one = endpoint()
     with one.window():
@@ -117,9 +117,10 @@ def test_loaded_in_a_reset(vm, gate, endpoint):
 @pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_removed_in_window(vm, gate, endpoint):
-    """I9: a function that is removed while its gate is closed; it comes back open.
+    """I9: a function whose removal is asked for while its gate is closed: it goes when its reset
+    lets go of its lock, nothing is left of it, and it comes back covered.
 
-    Deliberate breaks: no notifier; rg_gate_bury() keeps the module reference (unload is busy).
+    Deliberate breaks: no notifier; what comes back is not adopted.
     """
     gate()
     one = endpoint(SECOND)

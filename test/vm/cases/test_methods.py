@@ -43,8 +43,8 @@ def held(vm, one, command, method, kind):
 def test_every_method(vm, gate, endpoint):
     """R4: flr, pm, bus through each function that drivers call: one window each, silent to its end.
 
-    Deliberate breaks: leave pci_reset_function_locked (or another) out of rg_reset_hooks;
-    close in pcie_flr only (pm and bus are then not gated).
+    Deliberate break: __pci_reset_function_locked() only brackets (pm is then not gated; an FLR and
+    a bus reset close by themselves).
     """
     gate()
     one = endpoint()

@@ -120,7 +120,7 @@ def test_table_before_ats(vm, gate, endpoint):
     """I6: the table entry is in force before ATS is on. With caching mode opening flushes the
     context cache, so the trace shows when.
 
-    Deliberate break: in rg_gate_open() swap rg_endpoint_open() and rg_rids_unblock().
+    Deliberate break: in rg_opening_unblock() swap rg_endpoint_open() and rg_rids_unblock().
     """
     gate()
     one = endpoint()

@@ -93,7 +93,7 @@ def test_closed_for_the_driver(vm, gate, endpoint):
     """I1: a function is closed before its driver hears of the error, long before the reset, and
     without touching it: its link may be down, and nobody has asked it to stop yet.
 
-    Deliberate breaks: no rg_scope_enter() in rg_recovery_begin(); rg_gate_close() touches it.
+    Deliberate breaks: no rg_scope_enter() in rg_recovery_begin(); rg_closing_block() touches it.
     """
     gate()
     found_again(vm)

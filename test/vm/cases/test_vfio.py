@@ -234,8 +234,7 @@ def test_error(vm, gate, vfio):
     """A fatal error of a function that VFIO has, whose driver has no slot_reset and no resume: it
     opens when the recovery returns, and the process goes on.
 
-    Deliberate breaks: no rg_scope_enter() in rg_recovery_begin(); no rg_scope_unbracket() in
-    rg_recovery_end().
+    Deliberate break: no rg_scope_unbracket() in rg_recovery_end().
     """
     gate()
     found_again(vm)
