@@ -35,7 +35,8 @@ def gives_up(vm, kernel, gate, endpoint, disturb, bounded=True, armed=False):
         vm.write(f"{PARAMETERS}/close_timeout_ms", "1000")
         took = timed_reset(vm, disturb)
         vm.write(f"{PARAMETERS}/close_timeout_ms", "10000")
-        vm.sh("rgx idle", timeout=60)
+        # Until nothing is held, and the other CPU runs again.
+        vm.sh("rgx idle && taskset 2 true", timeout=60)
     reset = story[0]
     assert reset.flr, "the reset was not done"
     if bounded:
