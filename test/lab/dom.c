@@ -496,7 +496,7 @@ static void rgl_storm_stop(struct rgl_dom *dom, struct rgl_req *rq)
 /* Until it has done as many more; a domain without a device has them too. */
 static long rgl_storm_wait(struct rgl_dom *dom, const char *more)
 {
-	unsigned long end = jiffies + 10 * HZ;
+	unsigned long end = jiffies + 25 * HZ;
 	unsigned long loops;
 	int ret = kstrtoul(more, 0, &loops);
 

@@ -420,7 +420,7 @@ long rgl_cmd_waitreset(struct rgl_req *rq)
 {
 	struct rgl_fn *fn;
 	unsigned long end;
-	u64 ms = 5000;
+	u64 ms = 25000;
 
 	if (rq->argc == 3 && rgl_u64(rq, 2, &ms))
 		return -EINVAL;

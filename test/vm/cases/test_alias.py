@@ -152,7 +152,7 @@ def test_bus_reset_meets_function_reset(vm, gate, group):
         assert gate_file(vm, ONE, "depth") == "2"
         assert not alias(vm).present
     vm.sh(f"i=0; until grep -qx open {pci.sysfs(TWO)}/resetgate/state; do i=$((i+1)); "
-          "[ $i -lt 100 ] || exit 1; sleep .1; done")
+          "[ $i -lt 250 ] || exit 1; sleep .1; done")
     assert memory.context_entry(vm, TWO).present and alias(vm).present
     assert gate_file(vm, ONE, "state") == "closed" and gate_file(vm, ONE, "depth") == "1"
     assert not memory.context_entry(vm, ONE).present

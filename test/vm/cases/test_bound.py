@@ -48,7 +48,7 @@ while [ ! -e /run/stop ]; do
 done
 """
 MORE = "n=$(cat /run/rounds); i=0; until [ $(cat /run/rounds) -gt $n ]; do " \
-       "i=$((i+1)); [ $i -lt 200 ] || exit 1; sleep .1; done"
+       "i=$((i+1)); [ $i -lt 250 ] || exit 1; sleep .1; done"
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def command(bdf, way):
 
 
 def there(vm, disk):
-    vm.sh(f"i=0; while [ ! -b {disk} ] && [ $i -lt 100 ]; do i=$((i+1)); sleep .1; done")
+    vm.sh(f"i=0; while [ ! -b {disk} ] && [ $i -lt 250 ]; do i=$((i+1)); sleep .1; done")
 
 
 def io_with_resets(vm, bdf, disk, rounds, way=SYSFS, timeout=None):
@@ -212,7 +212,7 @@ OTHER_END = """
 unshare -n sleep 100000 > /dev/null 2>&1 &
 echo $! > /run/ns; rm -f /run/wait; mkfifo /run/wait
 i=0; until [ "$(readlink /proc/$(cat /run/ns)/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do
-	i=$((i+1)); [ $i -lt 50 ] || exit 1; sleep .1
+	i=$((i+1)); [ $i -lt 250 ] || exit 1; sleep .1
 done
 ip link set {two} netns $(cat /run/ns)
 nsenter -n -t $(cat /run/ns) sh -c 'ip addr add 10.9.0.2/24 dev {two}; ip link set {two} up'
@@ -221,7 +221,7 @@ dd if=/dev/urandom of=/run/net.in bs=64k count=8 2>/dev/null
 THIS_END = """
 ip addr add 10.9.0.1/24 dev {one} 2>/dev/null; ip link set {one} up
 i=0; until [ "$(cat /sys/class/net/{one}/carrier)" = 1 ]; do
-	i=$((i+1)); [ $i -lt 100 ] || exit 1; sleep .1
+	i=$((i+1)); [ $i -lt 250 ] || exit 1; sleep .1
 done
 """
 # Half a megabyte by TCP, compared; the FIFO keeps the listener's input open. Nobody can be

@@ -47,7 +47,7 @@ def is_open(vm, bdf):
 def settled(vm, *bdfs):
     """Wait until they are open again."""
     paths = " ".join(f"{pci.sysfs(bdf)}/resetgate/state" for bdf in bdfs)
-    vm.sh(f"i=0; while grep -qvx open {paths}; do i=$((i+1)); [ $i -lt 100 ] || exit 1; "
+    vm.sh(f"i=0; while grep -qvx open {paths}; do i=$((i+1)); [ $i -lt 250 ] || exit 1; "
           "sleep .1; done")
 
 

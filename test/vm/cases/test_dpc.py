@@ -26,7 +26,7 @@ def gone(vm, bdf):
     """Wait until hotplug has taken a function away: device_del() takes the directory after the
     notifiers are through, the bus's link to it long before."""
     vm.sh(f"i=0; while find /sys/devices -name 0000:{bdf} | grep -q .; do "
-          "i=$((i+1)); [ $i -lt 150 ] || exit 1; sleep .1; done", timeout=40)
+          "i=$((i+1)); [ $i -lt 250 ] || exit 1; sleep .1; done", timeout=40)
 
 
 def present(vm, bdf):
@@ -133,7 +133,7 @@ def test_containment_fails(vm, gate, contain, endpoint):
     with told_all(vm, [one]) as stories:
         Containment(vm, PORT, FIRST, OVER, "dead")
         vm.sh(f"i=0; until grep -qx parked {pci.sysfs(FIRST)}/resetgate/state; do i=$((i+1)); "
-              "[ $i -lt 100 ] || exit 1; sleep .1; done")
+              "[ $i -lt 250 ] || exit 1; sleep .1; done")
         vm.mark(IN)
         assert not one.context.present
         assert gate_file(vm, FIRST, "reason") == "recovery_failed"
@@ -154,7 +154,7 @@ def back_again(vm, endpoint, old):
     """A new function has come in the place of one: open, held by nobody, gated like any other."""
     path = f"{pci.sysfs(old.bdf)}/resetgate"
     vm.sh(f"i=0; until grep -qx open {path}/state && grep -qx 0 {path}/windows; do "
-          "i=$((i+1)); [ $i -lt 150 ] || exit 1; sleep .1; done", timeout=40)
+          "i=$((i+1)); [ $i -lt 250 ] || exit 1; sleep .1; done", timeout=40)
     vm.sh("echo 1 > /sys/bus/pci/rescan", timeout=60)  # returns when hotplug is done, too
     assert vm.sh(f"cat {REFS}").out.strip() == "0", "a window of the removed function goes on"
     assert present(vm, old.bdf)

@@ -151,7 +151,7 @@ def test_recovery_fails(vm, gate, endpoint):
         with held_bus(vm, ONE, lambda: Recovery(vm, FATAL_ONE[0], ONE, ("slot_reset", "gone"))):
             pass
         vm.sh(f"i=0; until grep -qx parked {pci.sysfs(ONE)}/resetgate/state; do i=$((i+1)); "
-              "[ $i -lt 50 ] || exit 1; sleep .1; done")
+              "[ $i -lt 250 ] || exit 1; sleep .1; done")
         rgx(vm, "vote need_reset recovered , linger off")
         assert not one.context.present
         assert gate_file(vm, ONE, "reason") == "recovery_failed"

@@ -16,7 +16,7 @@ PF, ONE, TWO = "0c:00.0", "0c:00.1", "0c:00.2"
 def vfs(vm, endpoint):
     """Two VFs of a PF that its own driver has."""
     vm.sh("modprobe virtio_pci; modprobe virtio_net; i=0; "
-          f"while [ ! -e {pci.sysfs(PF)}/driver ] && [ $i -lt 50 ]; do i=$((i+1)); sleep .1; done; "
+          f"while [ ! -e {pci.sysfs(PF)}/driver ] && [ $i -lt 250 ]; do i=$((i+1)); sleep .1; done; "
           f"echo 0 > {pci.sysfs(PF)}/sriov_drivers_autoprobe; echo 2 > {pci.sysfs(PF)}/sriov_numvfs")
     ends = [endpoint(ONE), endpoint(TWO)]
     yield ends

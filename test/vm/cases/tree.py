@@ -118,7 +118,7 @@ def flr_above(vm, bdf, ends, body):
 def settled(vm, endpoints):
     """Wait until all of them are open again: those that nobody restores open on their own."""
     paths = " ".join(f"/sys/bus/pci/devices/0000:{one.bdf}/resetgate/state" for one in endpoints)
-    vm.sh(f"i=0; while grep -qvx open {paths}; do i=$((i+1)); [ $i -lt 100 ] || exit 1; "
+    vm.sh(f"i=0; while grep -qvx open {paths}; do i=$((i+1)); [ $i -lt 250 ] || exit 1; "
           "sleep .1; done")
 
 
