@@ -7,6 +7,7 @@
 #include <linux/kthread.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <linux/timekeeping.h>
 
 #include "rglab.h"
 #include "../../src/compat.h"
@@ -160,10 +161,11 @@ long rgl_cmd_holdftrace(struct rgl_req *rq)
 
 static void rgl_stall_ipi(void *info)
 {
-	unsigned long ms = (unsigned long)info;
+	u64 end = ktime_get_mono_fast_ns() + (unsigned long)info * NSEC_PER_MSEC;
 
-	while (ms--)
-		mdelay(1);
+	/* By the clock: so many mdelay(1) take longer where the host runs others. */
+	while (ktime_get_mono_fast_ns() < end)
+		cpu_relax();
 }
 
 /* Returns at once; that CPU spins with interrupts off. */

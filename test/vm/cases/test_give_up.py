@@ -82,7 +82,7 @@ def test_stuck_cpu(vm, kernel, gate, endpoint):
     that does it spins on the only other one of this machine.
     Deliberate break: synchronize_rcu() in place of rg_fence_wait().
     """
-    gives_up(vm, kernel, gate, endpoint, "rgx irqstall 1 8000", armed=True)
+    gives_up(vm, kernel, gate, endpoint, "rgx irqstall 1 6000", armed=True)
 
 
 @pytest.mark.sample("trixie-rt")
