@@ -2,8 +2,9 @@
 """Random resets of six functions with everything else going on, and a judge behind each step.
 
 The judge asks QEMU: the IOMMU's tables in guest memory, config space, and the trace, in which
-no ATC invalidation may follow the write that starts a reset until the function opens: its filter
-goes off and then, at once, ATS on. Only the latter is seen.
+no ATC invalidation may follow the write that starts a reset until the function opens. Opening
+begins with a read of ATS control and ends with the write that turns ATS on; the filter goes off
+between the two.
 """
 
 import random
@@ -20,7 +21,6 @@ from .vm import VM, CommandFailed, LostVM, Splat
 
 MACHINE = "scenario"
 HUNG_SECONDS = 20
-OPENING_SECONDS = .05  # at most, from the filter to ATS; all resets but pm take longer
 STEP_SECONDS = 100
 CONSOLE_EVERY = 10
 RECENT = 8
@@ -54,9 +54,10 @@ class Watch:
         self._path, self._offset = vm.trace_path, vm.trace_path.stat().st_size
         self._configs = {bdf: pci.config(vm, bdf) for bdf in PLACES}
         self._dark = set()
+        vm.trace_event("pci_cfg_read")
 
     def _read(self):
-        """Configuration writes and device-TLB invalidations since the last time."""
+        """Accesses to config space and device-TLB invalidations since the last time."""
         with open(self._path, "rb") as file:
             file.seek(self._offset)
             data = file.read()
@@ -64,7 +65,7 @@ class Watch:
         self._offset += len(data)
         # A storm writes ten thousand lines a second. Types 3 and 8 are the ones wanted.
         lines = [line for line in data.decode(errors="replace").splitlines()
-                 if "pci_cfg_write" in line or ("vtd_inv_desc " in line and line[-1] in "38")]
+                 if "pci_cfg_" in line or ("vtd_inv_desc " in line and line[-1] in "38")]
         return trace.Trace.parse("\n".join(lines) + "\n")
 
     def _started(self, event):
@@ -80,24 +81,25 @@ class Watch:
 
     def look(self):
         """What must not be: lines about invalidations of functions in reset."""
-        late, wrote = [], {}
+        late, opening = [], {}
         for event in self._read():
             if isinstance(event, trace.DevTlbInv) and event.bdf in self._dark:
                 late.append(event)
+            elif isinstance(event, trace.CfgRead):
+                if event.offset == self._ats(event.bdf) + trace.ATS_CTRL:
+                    opening[event.bdf] = event.index
             elif isinstance(event, trace.CfgWrite):
                 self._dark |= self._started(event)
                 if trace.Trace([event]).ats_writes(event.bdf, self._ats(event.bdf)) and \
                         event.value & trace.ATS_ENABLE:
                     self._dark.discard(event.bdf)
                     late = [one for one in late if one.bdf != event.bdf or
-                            one.at < event.at - OPENING_SECONDS or
-                            one.index < wrote.get(event.bdf, -1)]
-                wrote[event.bdf] = event.index
+                            one.index < opening.get(event.bdf, event.index)]
         counts = Counter(event.bdf for event in late)
         return [f"{count} ATC invalidations to {bdf} in its reset" for bdf, count in counts.items()]
 
     def _ats(self, bdf):
-        return self._configs[bdf].ats if bdf in self._configs else -1
+        return self._configs[bdf].ats if bdf in self._configs else -trace.ATS_ENABLE
 
 
 class Soak:

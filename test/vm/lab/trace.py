@@ -37,6 +37,14 @@ class CfgWrite(Event):
 
 
 @dataclass(frozen=True)
+class CfgRead(Event):
+    """A configuration read that reached the function; traced only where a case asks for it."""
+
+    bdf: str
+    offset: int
+
+
+@dataclass(frozen=True)
 class Mark(Event):
     """A mark left by the guest."""
 
@@ -130,13 +138,15 @@ def _descriptor(index, at, high, low):
 
 
 _LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z) (?P<name>(?:vtd|pci)_\w+) ?(?P<text>.*)$")
-_CFG = re.compile(r"(\w\w:\w\w\.\w) @0x(\w+) <- 0x(\w+)$")
+_CFG = re.compile(r"(\w\w:\w\w\.\w) @0x(\w+) (?:<-|->) 0x(\w+)$")
 _DESC = re.compile(r"type .*high 0x(\w+) low 0x(\w+)$")
 
 
-def _cfg_write(index, at, text):
+def _cfg(index, at, name, text):
     match = _CFG.search(text)
     bdf, offset, value = match[1], int(match[2], 16), int(match[3], 16)
+    if name == "pci_cfg_read":
+        return CfgRead(index, at, bdf, offset)
     if (bdf, offset) == (MARK_BDF, MARK_OFFSET):
         return Mark(index, at, value)
     return CfgWrite(index, at, bdf, offset, value)
@@ -154,8 +164,8 @@ def _event(index, line):
         return None
     at = _minute(match["at"][:16]) + float(match["at"][17:-1])
     name, text = match["name"], match["text"]
-    if name == "pci_cfg_write":
-        return _cfg_write(index, at, text)
+    if name in ("pci_cfg_write", "pci_cfg_read"):
+        return _cfg(index, at, name, text)
     if name == "vtd_inv_desc":
         desc = _DESC.search(text)
         return _descriptor(index, at, int(desc[1], 16), int(desc[2], 16)) if desc else None

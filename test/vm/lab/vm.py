@@ -343,5 +343,9 @@ class VM:
     def qmp(self, command, **arguments):
         return self.monitor.execute(command, **arguments)
 
+    def trace_event(self, name, on=True):
+        """Have QEMU write an event down from now on, or not."""
+        self.qmp("trace-event-set-state", name=name, enable=on)
+
     def hmp(self, line):
         return self.monitor.human(line)

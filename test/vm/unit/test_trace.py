@@ -3,7 +3,7 @@
 
 import pytest
 
-from lab.trace import CfgWrite, CtxInv, DevTlbInv, IotlbInv, Mark, PasidInv, Trace, Wait
+from lab.trace import CfgRead, CfgWrite, CtxInv, DevTlbInv, IotlbInv, Mark, PasidInv, Trace, Wait
 
 AT = "2026-01-01T00:00:00.000001Z "
 LINES = (
@@ -18,6 +18,7 @@ LINES = (
     "pci_cfg_write virtio-net-pci 01:00.0 @0x14e <- 0x8000",
     "pci_cfg_write virtio-net-pci 01:00.0 @0x14e <- 0x0",
     "vtd_ce_not_present Context entry bus 1 devfn 0 not present",
+    "pci_cfg_read virtio-net-pci 01:00.0 @0x14e -> 0x8000",
     "pci_cfg_write mch 00:00.0 @0x2c <- 0x2",
 )
 TEXT = "".join(f"{AT}{line}\n" for line in LINES)
@@ -48,6 +49,8 @@ def test_helpers():
     assert window.before(flr).dev_tlb("01:00.0") and not window.after(flr).dev_tlb("01:00.0")
     assert [on for _, on in window.ats_writes("01:00.0", 0x148)] == [True, False]
     assert len(window.not_present()) == 1
+    read, = window.of(CfgRead)
+    assert (read.bdf, read.offset) == ("01:00.0", 0x14E)
     assert not window.cfg("02:00.0")
 
 
