@@ -116,7 +116,12 @@ static int rg_closing_secure(struct rg_state *state, struct rg_closing *closing)
 	rc = rg_closing_lock_group(state, closing->deadline);
 	if (rc)
 		goto out_release;
-	return 0;
+	if (!state->dead)
+		return 0;
+	/* Nobody will reset it any more, or ask for it. */
+	mutex_unlock(rg_gate_group_mutex(state));
+	rg_closing_release(state);
+	return -ENODEV;
 
 out_release:
 	rg_closing_release(state);

@@ -90,7 +90,8 @@ struct rg_bracket {
  * @brackets: callers between their save and their restore
  * @prepared: the task that told the driver of a reset and owes it a reset_done()
  * @ungated: a reset is running that does not close the gate; decided once
- * @dead: removed; it is not closed any more
+ * @dead: on its way out: neither closed nor opened any more; set under the group
+ *	mutex
  * @untouched: closed without an access to the function
  * @unfenced: blocked; what began earlier may still go out, and ATS is on
  * @patient: silence at its end is not the last word yet

@@ -100,8 +100,8 @@ static void rg_opening_flush(struct rg_state *state)
  *
  * Context: Process context, under state->lock, sleeps a tenth of a second at the
  * most, and close_timeout_ms more where a CPU does not leave the IOMMU's queue.
- * Return: RG_NOT_OPENED if its group is busy, and it is blocked as before;
- * RG_OPENED_MUTED if its ATS stays off; else RG_OPENED.
+ * Return: RG_NOT_OPENED if its group is busy or it is on its way out, and it is
+ * blocked as before; RG_OPENED_MUTED if its ATS stays off; else RG_OPENED.
  */
 enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers)
 {
@@ -115,6 +115,11 @@ enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers)
 		rg_endpoint_ats_off(state->pdev);
 	if (!rg_opening_lock_group(state))
 		return RG_NOT_OPENED;
+	/* Its window ends with it: rg_gate_bury(). */
+	if (state->dead) {
+		mutex_unlock(rg_gate_group_mutex(state));
+		return RG_NOT_OPENED;
+	}
 	if (answers)
 		rg_endpoint_controls(&state->ep, state->pdev);
 	fenced = answers && rg_opening_fence(state);

@@ -210,6 +210,17 @@ static void rg_registry_del(struct rg_state *state)
 	rg_registry_put(state);
 }
 
+/*
+ * The IOMMU core lets go of the function next: what its driver keeps of it must not
+ * be looked at any more. Opening and closing look under the group mutex.
+ */
+static void rg_registry_dying(struct rg_state *state)
+{
+	mutex_lock(rg_gate_group_mutex(state));
+	WRITE_ONCE(state->dead, true);
+	mutex_unlock(rg_gate_group_mutex(state));
+}
+
 /* The mutex that all changes are made under is held. */
 static struct rg_state *rg_registry_of(struct device *dev)
 {
@@ -256,8 +267,10 @@ static int rg_registry_notify(struct notifier_block *nb, unsigned long action,
 		break;
 	case BUS_NOTIFY_DEL_DEVICE:
 		state = rg_registry_of(dev);
-		if (state)
+		if (state) {
 			rg_status_del(state);
+			rg_registry_dying(state);
+		}
 		break;
 	case BUS_NOTIFY_REMOVED_DEVICE:
 		state = rg_registry_of(dev);
