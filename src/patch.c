@@ -29,6 +29,7 @@ DEFINE_STATIC_CALL_NULL(rg_sc_ftrace_location, rg_ftrace_location_fn);
 struct rg_target_state {
 	unsigned long addr;
 	unsigned long ip;	/* ftrace location, 0 if it has none */
+	int variant;		/* which of its prototypes it has */
 	bool found;
 	bool armed;
 	atomic64_t fired;
@@ -36,6 +37,7 @@ struct rg_target_state {
 
 static struct rg_target_state rg_state_of[RG_NR_TARGETS + 1]; /* the last: our own */
 static u32 rg_offsets[RG_NR_MEMBERS];
+static bool rg_has_member[RG_NR_MEMBERS];
 static struct rg_patch rg_patches[RG_NR_SETS];
 
 /* The hook of an address. A set does not change while its functions are traced. */
@@ -100,8 +102,12 @@ static bool rg_patch_fits(const struct rg_btf *btf, enum rg_target_id id)
 	const struct rg_target *t = &rg_targets[id];
 	char found[RG_BTF_TEXT];
 
-	if (!t->proto || rg_target_judge(btf, id, found) == RG_MATCH)
+	if (!t->proto)
 		return true;
+	if (rg_target_judge(btf, id, found) == RG_MATCH) {
+		rg_state_of[id].variant = rg_target_variant_of(id, found);
+		return true;
+	}
 	rg_patch_off(t->set, t->name, t->proto, found, t->lost);
 	return false;
 }
@@ -136,13 +142,16 @@ static void rg_patch_resolve_target(const struct rg_btf *btf, enum rg_target_id 
 static void rg_patch_resolve_members(const struct rg_btf *btf)
 {
 	const struct rg_member *m;
+	enum rg_verdict verdict;
 	char found[RG_BTF_TEXT];
 	char name[80];
 	int i;
 
 	for (i = 0; i < RG_NR_MEMBERS; i++) {
 		m = &rg_members[i];
-		if (rg_member_judge(btf, i, &rg_offsets[i], found) == RG_MATCH)
+		verdict = rg_member_judge(btf, i, &rg_offsets[i], found);
+		rg_has_member[i] = verdict == RG_MATCH;
+		if (verdict == RG_MATCH || (verdict == RG_ABSENT && m->optional))
 			continue;
 		snprintf(name, sizeof(name), "struct %s.%s", m->strct, m->path);
 		rg_patch_off(m->set, name, m->type, found, "the whole set");
@@ -513,6 +522,18 @@ void rg_set_turn_off(enum rg_set set)
 }
 
 /**
+ * rg_set_rest - a set is as it should be, and this machine has no use for it
+ * @set: the set, not installed
+ *
+ * Context: Any.
+ */
+void rg_set_rest(enum rg_set set)
+{
+	rg_patches[set].usable = false;
+	rg_patches[set].idle = true;
+}
+
+/**
  * rg_target_present - whether this kernel has a target that it may lack
  * @id: the target
  *
@@ -522,6 +543,18 @@ void rg_set_turn_off(enum rg_set set)
 bool rg_target_present(enum rg_target_id id)
 {
 	return rg_state_of[id].found;
+}
+
+/**
+ * rg_target_variant - which of a target's prototypes this kernel has
+ * @id: the target, present
+ *
+ * Context: Any.
+ * Return: 0 for the newest that the table has, 1 and up for older ones.
+ */
+int rg_target_variant(enum rg_target_id id)
+{
+	return rg_state_of[id].variant;
 }
 
 /**
@@ -558,6 +591,18 @@ unsigned long rg_target_size(enum rg_target_id id)
 unsigned long rg_target_ip(enum rg_target_id id)
 {
 	return rg_state_of[id].ip;
+}
+
+/**
+ * rg_member_present - whether this kernel has a member that it may lack
+ * @id: the member
+ *
+ * Context: Any.
+ * Return: true if it was found as the table says.
+ */
+bool rg_member_present(enum rg_member_id id)
+{
+	return rg_has_member[id];
 }
 
 /**
@@ -643,6 +688,7 @@ ssize_t rg_patch_show_sets(char *buf, ssize_t at)
 
 	for (i = 0; i < RG_NR_SETS; i++)
 		len += sysfs_emit_at(buf, at + len, "set %s: %s\n", rg_set_names[i],
-				     rg_patches[i].usable ? "on" : "off");
+				     rg_patches[i].usable ? "on" :
+				     rg_patches[i].idle ? "idle" : "off");
 	return len;
 }

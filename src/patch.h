@@ -30,6 +30,7 @@ struct rg_patch {
 	unsigned long ips[RG_MAX_HOOKS];
 	int nr;
 	bool usable;
+	bool idle;	/* not usable, for want of the hardware alone */
 	bool installed;
 };
 
@@ -44,10 +45,13 @@ void rg_patch_remove(enum rg_set set);
 
 bool rg_set_usable(enum rg_set set);
 void rg_set_turn_off(enum rg_set set);
+void rg_set_rest(enum rg_set set);
 bool rg_target_present(enum rg_target_id id);
+int rg_target_variant(enum rg_target_id id);
 unsigned long rg_target_addr(enum rg_target_id id);
 unsigned long rg_target_size(enum rg_target_id id);
 unsigned long rg_target_ip(enum rg_target_id id);
+bool rg_member_present(enum rg_member_id id);
 u32 rg_member_off(enum rg_member_id id);
 void rg_target_armed(enum rg_target_id id, bool armed);
 void rg_target_fired(enum rg_target_id id);

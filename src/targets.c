@@ -29,6 +29,7 @@ const char *const rg_set_names[RG_NR_SETS] = {
 	[RG_SET_NATIVE]		= "native",
 	[RG_SET_ENDPOINT]	= "endpoint",
 	[RG_SET_VTD]		= "vtd",
+	[RG_SET_AMD]		= "amd",
 };
 
 const struct rg_target rg_targets[RG_NR_TARGETS] = {
@@ -209,6 +210,38 @@ const struct rg_target rg_targets[RG_NR_TARGETS] = {
 		"free_dmar_iommu", NULL,
 		RG_SET_VTD, RG_USE_DATA, false,
 		"Removing an Intel VT-d IOMMU would free the wrong table, so devices behind it are not gated." },
+
+	[RG_T_AMD_OPS] = {
+		"amd_iommu_ops", NULL,
+		RG_SET_AMD, RG_USE_DATA, false,
+		"Devices behind an AMD IOMMU are not recognised, nor gated." },
+	[RG_T_AMD_LIST] = {
+		"amd_iommu_list", NULL,
+		RG_SET_AMD, RG_USE_DATA, false,
+		"Whether AMD-Vi is in use cannot be told." },
+	[RG_T_AMD_SNP_EN] = {
+		"amd_iommu_snp_en", NULL,
+		RG_SET_AMD, RG_USE_DATA, false,
+		"What a device table entry may hold with SNP is unknown, so devices behind an AMD IOMMU are not gated." },
+	[RG_T_AMD_UPDATE_DTE] = {
+		"dev_update_dte", "void (struct iommu_dev_data *, bool)",
+		RG_SET_AMD, RG_USE_REDIRECT, true,
+		"Device table entries of an AMD IOMMU cannot be withheld, so devices behind it are not gated." },
+	[RG_T_AMD_SET_DTE] = {
+		"set_dte_entry",
+		"void (struct amd_iommu *, struct iommu_dev_data *, phys_addr_t, unsigned int)",
+		RG_SET_AMD, RG_USE_REDIRECT, false,
+		"Device table entries of an AMD IOMMU cannot be withheld, so devices behind it are not gated.",
+		{ "void (struct amd_iommu *, struct iommu_dev_data *)",
+		  "void (struct amd_iommu *, u16, struct protection_domain *, bool, bool)" } },
+	[RG_T_AMD_CLONE_ALIAS] = {
+		"clone_alias", "int (struct pci_dev *, u16, void *)",
+		RG_SET_AMD, RG_USE_REDIRECT, false,
+		"Device table entries of DMA aliases cannot be withheld, so devices behind an AMD IOMMU are not gated." },
+	[RG_T_AMD_QUEUE_COMMAND] = {
+		"__iommu_queue_command_sync", "int (struct amd_iommu *, struct iommu_cmd *, bool)",
+		RG_SET_AMD, RG_USE_OBSERVE, false,
+		"ATS invalidations of an AMD IOMMU cannot be withheld, so devices behind it are not gated." },
 };
 
 const struct rg_member rg_members[RG_NR_MEMBERS] = {
@@ -249,6 +282,39 @@ const struct rg_member rg_members[RG_NR_MEMBERS] = {
 	[RG_M_VTD_QI_QW1] = { "qi_desc", "qw1", "u64", RG_SET_VTD, 8 },
 	[RG_M_VTD_QI_QW2] = { "qi_desc", "qw2", "u64", RG_SET_VTD, 16 },
 	[RG_M_VTD_QI_QW3] = { "qi_desc", "qw3", "u64", RG_SET_VTD, 24 },
+
+	[RG_M_AMD_LOCK] = {
+		"amd_iommu", "lock", "raw_spinlock_t", RG_SET_AMD, -1 },
+	[RG_M_AMD_PCI_SEG] = {
+		"amd_iommu", "pci_seg", "struct amd_iommu_pci_seg *", RG_SET_AMD, -1 },
+	[RG_M_AMD_SEM] = {
+		"amd_iommu", "cmd_sem", "volatile u64 *", RG_SET_AMD, -1 },
+	[RG_M_AMD_SEM_PHYS] = {
+		"amd_iommu", "cmd_sem_paddr", "u64", RG_SET_AMD, -1, true },
+	[RG_M_AMD_DEVICE] = {
+		"amd_iommu", "iommu", "struct iommu_device", RG_SET_AMD, -1 },
+	[RG_M_AMD_SEG_ID] = {
+		"amd_iommu_pci_seg", "id", "u16", RG_SET_AMD, -1 },
+	[RG_M_AMD_SEG_LAST_BDF] = {
+		"amd_iommu_pci_seg", "last_bdf", "u16", RG_SET_AMD, -1 },
+	[RG_M_AMD_SEG_DEV_TABLE] = {
+		"amd_iommu_pci_seg", "dev_table", "struct dev_table_entry *", RG_SET_AMD, -1 },
+	[RG_M_AMD_SEG_ALIAS_TABLE] = {
+		"amd_iommu_pci_seg", "alias_table", "u16 *", RG_SET_AMD, -1 },
+	[RG_M_AMD_DATA_DOMAIN] = {
+		"iommu_dev_data", "domain", "struct protection_domain *", RG_SET_AMD, -1 },
+	[RG_M_AMD_DATA_DEV] = {
+		"iommu_dev_data", "dev", "struct device *", RG_SET_AMD, -1 },
+	[RG_M_AMD_DATA_DEVID] = {
+		"iommu_dev_data", "devid", "u16", RG_SET_AMD, -1 },
+	[RG_M_AMD_DATA_ATS] = {
+		"iommu_dev_data", "ats.enabled", "bool", RG_SET_AMD, -1, true },
+	[RG_M_AMD_DATA_V2] = {
+		"iommu_dev_data", "iommu_v2", "bool", RG_SET_AMD, -1, true },
+	[RG_M_AMD_DOMAIN_LOCK] = {
+		"protection_domain", "lock", "spinlock_t", RG_SET_AMD, -1 },
+	[RG_M_AMD_DTE] = { "dev_table_entry", "data", "u64[4]", RG_SET_AMD, 0 },
+	[RG_M_AMD_COMMAND] = { "iommu_cmd", "data", "u32[4]", RG_SET_AMD, 0 },
 };
 
 /* All the texts are literals, or of the same size as @found. */
@@ -267,6 +333,27 @@ static void rg_target_explain(int err, char *found)
 	else if (err == -E2BIG)
 		why = "a type too long to compare";
 	rg_target_say(found, why);
+}
+
+/**
+ * rg_target_variant_of - which of a target's prototypes one is
+ * @id: the target
+ * @proto: as rg_btf_func() renders it
+ *
+ * Context: Any.
+ * Return: 0 for the newest, 1 and up for those of older kernels, -1 for none.
+ */
+int rg_target_variant_of(enum rg_target_id id, const char *proto)
+{
+	const struct rg_target *target = &rg_targets[id];
+	int i;
+
+	if (!strcmp(proto, target->proto))
+		return 0;
+	for (i = 0; i < RG_OLDER_PROTOS && target->older[i]; i++)
+		if (!strcmp(proto, target->older[i]))
+			return i + 1;
+	return -1;
 }
 
 /**
@@ -295,7 +382,7 @@ enum rg_verdict rg_target_judge(const struct rg_btf *btf, enum rg_target_id id,
 		return RG_ABSENT;
 	if (err)
 		rg_target_explain(err, found);
-	else if (!strcmp(found, target->proto))
+	else if (rg_target_variant_of(id, found) >= 0)
 		return RG_MATCH;
 	return RG_DIFFERS;
 }

@@ -14,6 +14,7 @@ enum rg_set {
 	RG_SET_NATIVE,		/* upstream's own gate, 7.0 and later */
 	RG_SET_ENDPOINT,	/* ATS, PRI and PASID control of the endpoint */
 	RG_SET_VTD,		/* Intel VT-d */
+	RG_SET_AMD,		/* AMD-Vi */
 	RG_NR_SETS
 };
 
@@ -72,8 +73,18 @@ enum rg_target_id {
 	RG_T_VTD_FLUSH_PASID_CACHE,
 	RG_T_VTD_FLUSH_WRITE_BUFFER,
 	RG_T_VTD_FREE_DMAR_IOMMU,
+
+	RG_T_AMD_OPS,
+	RG_T_AMD_LIST,
+	RG_T_AMD_SNP_EN,
+	RG_T_AMD_UPDATE_DTE,
+	RG_T_AMD_SET_DTE,
+	RG_T_AMD_CLONE_ALIAS,
+	RG_T_AMD_QUEUE_COMMAND,
 	RG_NR_TARGETS
 };
+
+#define RG_OLDER_PROTOS 2
 
 struct rg_target {
 	const char *name;
@@ -82,6 +93,7 @@ struct rg_target {
 	enum rg_use use;
 	bool optional;		/* newer or older kernels lack it, and need it not */
 	const char *lost;	/* what is lost without it, for people */
+	const char *older[RG_OLDER_PROTOS]; /* of older kernels, as well known; the newest first */
 };
 
 enum rg_member_id {
@@ -103,6 +115,24 @@ enum rg_member_id {
 	RG_M_VTD_QI_QW1,
 	RG_M_VTD_QI_QW2,
 	RG_M_VTD_QI_QW3,
+
+	RG_M_AMD_LOCK,
+	RG_M_AMD_PCI_SEG,
+	RG_M_AMD_SEM,
+	RG_M_AMD_SEM_PHYS,
+	RG_M_AMD_DEVICE,
+	RG_M_AMD_SEG_ID,
+	RG_M_AMD_SEG_LAST_BDF,
+	RG_M_AMD_SEG_DEV_TABLE,
+	RG_M_AMD_SEG_ALIAS_TABLE,
+	RG_M_AMD_DATA_DOMAIN,
+	RG_M_AMD_DATA_DEV,
+	RG_M_AMD_DATA_DEVID,
+	RG_M_AMD_DATA_ATS,
+	RG_M_AMD_DATA_V2,
+	RG_M_AMD_DOMAIN_LOCK,
+	RG_M_AMD_DTE,
+	RG_M_AMD_COMMAND,
 	RG_NR_MEMBERS
 };
 
@@ -112,6 +142,7 @@ struct rg_member {
 	const char *type;	/* as rg_btf_member() renders it */
 	enum rg_set set;
 	int at;			/* bytes it must be at where code relies on it; -1: anywhere */
+	bool optional;		/* newer or older kernels lack it, and need it not */
 };
 
 extern const struct rg_target rg_targets[RG_NR_TARGETS];
@@ -124,6 +155,7 @@ enum rg_verdict {
 	RG_DIFFERS,		/* BTF knows another prototype or type */
 };
 
+int rg_target_variant_of(enum rg_target_id id, const char *proto);
 enum rg_verdict rg_target_judge(const struct rg_btf *btf, enum rg_target_id id,
 				char *found);
 enum rg_verdict rg_member_judge(const struct rg_btf *btf, enum rg_member_id id,

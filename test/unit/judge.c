@@ -109,8 +109,8 @@ static bool rg_judge_member(const struct rg_btf *btf, enum rg_member_id id)
 		if (member->at >= 0)
 			printf(" at %d", member->at);
 	}
-	putchar('\n');
-	return verdict == RG_MATCH;
+	printf("%s\n", verdict == RG_ABSENT && member->optional ? " (optional)" : "");
+	return verdict == RG_MATCH || (verdict == RG_ABSENT && member->optional);
 }
 
 static int rg_judge_all(const struct rg_btf *btf)
