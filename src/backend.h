@@ -15,16 +15,19 @@
  * @hooks: the table valve: redirects that are armed as long as we are loaded
  * @nr_hooks: how many
  * @valve: the invalidation valve
- * @init: makes its calls ready; the set is usable. Returns 0 or an error
+ * @init: makes its calls ready; the set is usable. Returns 0, -ENODEV
+ *	where no such IOMMU is in use, or an error
  * @exit: undoes @init
  * @match: whether this driver translates for the device
  * @key: the device's own requester ID as its IOMMU knows it, with the segment
  * @adopt: learns all that @block and @unblock will need, allocations included;
  *	may sleep. Returns 0, or an error and the function stays uncovered
- * @block: diverts the driver's writes to the shadow entry, blocks the live
- *	one, flushes the IOMMU's caches. Under the group mutex; cannot fail
- * @unblock: puts the shadow entry in force, makes the IOMMU see it. Under the
- *	group mutex; cannot fail
+ * @block: withholds the driver's writes of the entry, blocks it, flushes the
+ *	IOMMU's caches. Under the group mutex; cannot fail. The function is one of
+ *	those that have the requester ID; NULL where the last that closed is gone
+ * @unblock: puts in force what the driver would have in the entry by now, makes
+ *	the IOMMU see it. Under the group mutex; cannot fail. The function is the
+ *	one that opens; its own requester ID comes before its aliases
  * @flush: makes the IOMMU forget the translations that a translation request of
  *	the function could be answered from. Under the group mutex; cannot fail
  */
@@ -41,8 +44,8 @@ struct rg_backend {
 	bool (*match)(struct device *dev);
 	u32 (*key)(struct pci_dev *pdev);
 	int (*adopt)(struct rg_rid *rid, struct pci_dev *pdev);
-	void (*block)(struct rg_rid *rid);
-	void (*unblock)(struct rg_rid *rid);
+	void (*block)(struct rg_rid *rid, struct pci_dev *pdev);
+	void (*unblock)(struct rg_rid *rid, struct pci_dev *pdev);
 	void (*flush)(struct rg_rid *rid);
 };
 
@@ -52,5 +55,6 @@ const struct rg_backend *rg_backends_match(struct device *dev);
 ssize_t rg_backends_show(char *buf);
 
 extern const struct rg_backend rg_vtd_backend;
+extern const struct rg_backend rg_amd_backend;
 
 #endif /* RG_BACKEND_H */

@@ -82,14 +82,14 @@ static struct rg_rid *rg_rids_new(struct rg_state *state, u32 key)
  * filter goes after the entry is in force again: PCIe r6.0 sec. 10.3.1.
  */
 static void rg_rids_settle(const struct rg_backend *be, struct rg_rid *rid,
-			   bool filter)
+			   struct pci_dev *pdev, bool filter)
 {
 	bool block = rid->closed && rid->closed == rid->users;
 
 	if (block && !rid->blocked)
-		be->block(rid);
+		be->block(rid, pdev);
 	else if (!block && rid->blocked)
-		be->unblock(rid);
+		be->unblock(rid, pdev);
 	rid->blocked = block;
 	if (!block)
 		WRITE_ONCE(rid->filtered, filter);
@@ -110,7 +110,7 @@ static int rg_rids_add(struct rg_state *state, u32 key)
 		return PTR_ERR(rid);
 	mutex_lock(rg_gate_group_mutex(state));
 	rid->users++;
-	rg_rids_settle(state->be, rid, false);
+	rg_rids_settle(state->be, rid, state->pdev, false);
 	mutex_unlock(rg_gate_group_mutex(state));
 	state->rids[state->nr_rids++] = rid;
 	return 0;
@@ -176,7 +176,7 @@ static void rg_rids_part(struct rg_state *state, struct rg_rid *rid)
 		rid->closed--;
 	/* The last user leaves its entry as it is: blocked, if it was. */
 	if (rid->users)
-		rg_rids_settle(state->be, rid, false);
+		rg_rids_settle(state->be, rid, NULL, false);
 }
 
 /**
@@ -225,7 +225,7 @@ void rg_rids_block(struct rg_state *state)
 
 	for (i = 0; i < state->nr_rids; i++) {
 		state->rids[i]->closed++;
-		rg_rids_settle(state->be, state->rids[i], false);
+		rg_rids_settle(state->be, state->rids[i], state->pdev, false);
 	}
 	state->counted = true;
 }
@@ -269,7 +269,7 @@ void rg_rids_unblock(struct rg_state *state, bool silent)
 	for (i = 0; i < state->nr_rids; i++) {
 		state->rids[i]->closed--;
 		/* Aliases are shared by functions without ATS. */
-		rg_rids_settle(state->be, state->rids[i], silent && i == 0);
+		rg_rids_settle(state->be, state->rids[i], state->pdev, silent && i == 0);
 	}
 	state->counted = false;
 }

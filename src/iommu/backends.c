@@ -6,6 +6,7 @@
 
 static const struct rg_backend *const rg_backends[] = {
 	&rg_vtd_backend,
+	&rg_amd_backend,
 };
 
 static bool rg_backends_up[ARRAY_SIZE(rg_backends)];
@@ -17,14 +18,29 @@ static int rg_backends_start(const struct rg_backend *be)
 	if (!rg_set_usable(be->set))
 		return -EOPNOTSUPP;
 	rc = be->init();
-	if (rc) {
+	if (rc == -ENODEV)
+		rg_set_rest(be->set);
+	else if (rc)
 		rg_set_turn_off(be->set);
+	if (rc)
 		return rc;
-	}
 	rc = rg_patch_join(be->set, RG_SET_ENDPOINT, be->hooks, be->nr_hooks);
 	if (rc)
 		be->exit();
 	return rc;
+}
+
+static void rg_backends_complain(int rc)
+{
+	char hints[96] = "";
+	size_t len = 0;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(rg_backends); i++)
+		len += scnprintf(hints + len, sizeof(hints) - len, "%s%s", i ? " or " : "",
+				 rg_backends[i]->hint);
+	pr_err("no IOMMU of this machine can be gated (%d): expected %s, found it not in use or not as the table of targets has it; see /sys/class/iommu and the lines before this one\n",
+	       rc, hints);
 }
 
 /**
@@ -33,23 +49,24 @@ static int rg_backends_start(const struct rg_backend *be)
  * Their redirects go with those of the endpoint valve: rg_endpoint_remove().
  *
  * Context: Process context, at load; that valve is in force.
- * Return: 0 if there is at least one, else the last one's error.
+ * Return: 0 if there is at least one, else the error of one that is in use, or
+ * -ENODEV.
  */
 int rg_backends_init(void)
 {
-	int rc = -ENODEV, up = 0, i;
+	int error = -ENODEV, up = 0, i, rc;
 
 	for (i = 0; i < ARRAY_SIZE(rg_backends); i++) {
 		rc = rg_backends_start(rg_backends[i]);
 		rg_backends_up[i] = !rc;
 		up += !rc;
+		if (rc && rc != -ENODEV)
+			error = rc;
 	}
 	if (up)
 		return 0;
-	for (i = 0; i < ARRAY_SIZE(rg_backends); i++)
-		pr_err("no IOMMU of this machine can be gated (%d): expected %s, found it not in use or not as the table of targets has it; see /sys/class/iommu and the lines before this one\n",
-		       rc, rg_backends[i]->hint);
-	return rc;
+	rg_backends_complain(error);
+	return error;
 }
 
 /**

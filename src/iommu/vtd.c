@@ -306,7 +306,7 @@ static void rg_vtd_flush_blocked(const struct rg_vtd_entry *entry, u16 sid)
 }
 
 /* FPD keeps a function that goes on sending DMA from flooding the fault log. */
-static void rg_vtd_block(struct rg_rid *rid)
+static void rg_vtd_block(struct rg_rid *rid, struct pci_dev *pdev)
 {
 	struct rg_vtd_entry *entry = rg_vtd_entry(rid);
 
@@ -333,7 +333,7 @@ static void rg_vtd_flush_opened(const struct rg_vtd_entry *entry, u16 sid)
 			   RG_VTD_IOTLB_DOMAIN);
 }
 
-static void rg_vtd_unblock(struct rg_rid *rid)
+static void rg_vtd_unblock(struct rg_rid *rid, struct pci_dev *pdev)
 {
 	struct rg_vtd_entry *entry = rg_vtd_entry(rid);
 	int i;
