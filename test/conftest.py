@@ -8,11 +8,13 @@ import pytest
 from lab import build, host, images, kernels, machines, pool
 from lab.__main__ import setup
 
-DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs")
-# What does not depend on the mode runs in one on each kernel.
+DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs", "amd")
+# What does not depend on the mode runs in one of each vendor's on each kernel.
 ONCE = {"bookworm": "legacy", "trixie": "sm-ss", "trixie-rt": "sm-fs", "trixie-backports": "sm-fs"}
+# The driver of AMD-Vi differs most between these: there it passes each path in a sample, too.
+AMD_SAMPLE = ("bookworm", "trixie-backports")
 # This kernel's source is trixie's.
-SAMPLE_MODES = {"trixie-rt": ("sm-fs",)}
+SAMPLE_MODES = {"trixie-rt": ("sm-fs", "amd")}
 _KEY = pytest.StashKey()
 
 
@@ -53,9 +55,15 @@ def _chosen(definition, marker, default, wanted):
 
 def _modes(definition, key, once, wanted):
     """The modes of a case on a kernel; for `once` that kernel's own, or the first wanted."""
+    vtd_only = definition.get_closest_marker("vtd")
     if not once:
-        return _chosen(definition, "modes", DEFAULT_MODES, wanted)
-    return [wanted[0]] if wanted and ONCE[key] not in wanted else [ONCE[key]]
+        names = _chosen(definition, "modes", DEFAULT_MODES, wanted)
+    else:
+        names = [ONCE[key], "amd"]
+        if wanted and ONCE[key] not in wanted:
+            names[0] = next((name for name in wanted if not machines.is_amd(name)), None)
+        names = [name for name in names if name and (not wanted or name in wanted)]
+    return [name for name in names if not (vtd_only and machines.is_amd(name))]
 
 
 def pytest_generate_tests(metafunc):
@@ -88,6 +96,9 @@ def _in_sample(item):
     if not key:
         return True
     if sample and key.kernel not in sample.args:
+        return False
+    if (not sample and item.get_closest_marker("once") and machines.is_amd(key.mode)
+            and key.kernel not in AMD_SAMPLE):
         return False
     return (key.kernel not in SAMPLE_MODES or key.mode in SAMPLE_MODES[key.kernel]
             or item.get_closest_marker("modes"))

@@ -56,6 +56,8 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "nested", 1, 1, rgl_cmd_nested, "BDF" },
 	{ "tell", 2, 2, rgl_cmd_tell,
 	  "BDF prepare|done|slot_reset|resume|native_prepare|native_done" },
+	{ "amdats", 0, 0, rgl_cmd_amdats, "" },
+	{ "amdtables", 1, 1, rgl_cmd_amdtables, "v1|v2" },
 	{ "untrusted", 2, 2, rgl_cmd_untrusted, "BDF on|off" },
 	{ "events", 0, 1, rgl_cmd_events, "[clear]" },
 	{ "cfg", 4, 5, rgl_cmd_cfg, "BDF read|write OFF WIDTH [VAL]" },

@@ -46,3 +46,39 @@ int rgl_group_mutex_off(void)
 		off = rgl_offset("iommu_group", "mutex");
 	return off;
 }
+
+/* In what AMD-Vi's driver keeps of the features of all IOMMUs. */
+#define RGL_AMD_EPHSUP BIT_ULL(50)
+#define RGL_AMD_GIOSUP BIT_ULL(48)
+
+/*
+ * From 6.12 on the driver looks at a new function's ATS only where there is EPHSup, and
+ * in 7.x GIOSup.
+ */
+long rgl_cmd_amdats(struct rgl_req *rq)
+{
+	u64 *features = (u64 *)rgl_symbol("amd_iommu_efr");
+
+	if (!features || !*features)
+		return -ENODEV;
+	WRITE_ONCE(*features, *features | RGL_AMD_EPHSUP | RGL_AMD_GIOSUP);
+	return 0;
+}
+
+/* What it gives new default domains; the driver's two values follow each other. */
+long rgl_cmd_amdtables(struct rgl_req *rq)
+{
+	static const char *const words[] = { "v1", "v2", NULL };
+	int *now = (int *)rgl_symbol("amd_iommu_pgtable");
+	int wanted = rgl_word(rq, 1, words);
+	static int first = -1;
+
+	if (wanted < 0)
+		return wanted;
+	if (!now)
+		return -ENODEV;
+	if (first < 0)
+		first = *now;
+	WRITE_ONCE(*now, first + wanted);
+	return 0;
+}

@@ -171,6 +171,8 @@ long rgl_cmd_swaps(struct rgl_req *rq);
 long rgl_cmd_native(struct rgl_req *rq);
 
 unsigned long rgl_symbol(const char *name);
+long rgl_cmd_amdats(struct rgl_req *rq);
+long rgl_cmd_amdtables(struct rgl_req *rq);
 int rgl_offset(const char *strct, const char *path);
 int rgl_group_mutex_off(void);
 

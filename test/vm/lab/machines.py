@@ -3,14 +3,24 @@
 
 from dataclasses import dataclass
 
-# mode -> (intel-iommu properties or None, kernel command line)
+_VTD = "intel-iommu,intremap=on,device-iotlb=on"
+# From 7.x on the kernel does without its interrupt remapping: it does not know the I/O APIC.
+_AMD = "amd-iommu,dma-remap=on,device-iotlb=on,intremap=on"
+
+# mode -> (the IOMMU or None, kernel command line)
 MODES = {
-    "legacy": ("", "intel_iommu=on iommu.strict=1"),
-    "sm-ss": (",scalable-mode=on,pasid-bits=20", "intel_iommu=on,sm_on iommu.strict=1"),
-    "sm-fs": (",scalable-mode=on,fsts=on,pasid-bits=20,svm=on",
+    "legacy": (_VTD, "intel_iommu=on iommu.strict=1"),
+    "sm-ss": (_VTD + ",scalable-mode=on,pasid-bits=20", "intel_iommu=on,sm_on iommu.strict=1"),
+    "sm-fs": (_VTD + ",scalable-mode=on,fsts=on,pasid-bits=20,svm=on",
               "intel_iommu=on,sm_on iommu.strict=1"),
+    "amd": (_AMD, "iommu.strict=1"),
     "noiommu": (None, ""),
 }
+
+def is_amd(mode):
+    """Whether a mode's IOMMU is AMD-Vi."""
+    return mode == "amd"
+
 
 _VIO = "ats=on,iommu_platform=on,disable-legacy=on"
 
@@ -113,6 +123,8 @@ AGENT = ("-device", "virtio-serial-pci,bus=pcie.0,addr=1a.0,max_ports=2",
 TRACE_EVENTS = (
     "vtd_inv_desc", "vtd_ce_not_present", "vtd_re_not_present", "vtd_dmar_fault",
     "vtd_reg_dmar_root", "vtd_pasid_cache_*", "vtd_context_cache_reset", "pci_cfg_write",
+    "amdvi_*_inval", "amdvi_completion_wait", "amdvi_page_fault", "amdvi_invalid_dte",
+    "amdvi_ppr_exec",
 )
 
 # The reset of a function behind a root port fails without this: a cold-plugged function
@@ -135,7 +147,5 @@ def base_args(mode, smp, icount):
     # No firmware of theirs: it would ask the network for something to boot.
     for nic in ("virtio-net-pci", "i82559a", "igb"):
         args += ["-global", f"{nic}.romfile="]
-    properties = MODES[mode][0]
-    if properties is not None:
-        args += ["-device", f"intel-iommu,intremap=on,device-iotlb=on{properties}"]
-    return args
+    iommu = MODES[mode][0]
+    return args + ["-device", iommu] * bool(iommu)

@@ -1,148 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0
-"""VT-d's tables as they stand in guest memory, read through QEMU's monitor.
+"""The IOMMU's tables as they stand in guest memory, read through QEMU's monitor.
 
-The guest is not asked: what is here is what the IOMMU would fetch.
+The guest is not asked: what is here is what the IOMMU would fetch. Each vendor's tables are in a
+file of their own; cases ask here.
 """
 
-import re
-from dataclasses import dataclass
+from . import amd, machines, vtd
+from .guest_memory import quads, split
 
-IOMMU_BASE = 0xFED90000  # of q35's emulated VT-d
-_RTADDR = 0x20
-_PAGE = ~0xFFF & (1 << 64) - 1
+__all__ = ["context_entry", "page", "pasid_entry", "quads", "split", "table_root"]
 
 
-@dataclass(frozen=True)
-class ContextEntry:
-    """A context entry: two quadwords in legacy mode, four in scalable mode."""
-
-    words: tuple
-    scalable: bool
-
-    @property
-    def present(self):
-        return bool(self.words[0] & 1)
-
-    @property
-    def fpd(self):
-        """Fault processing disabled."""
-        return bool(self.words[0] & 2)
-
-    @property
-    def device_tlb(self):
-        """The IOMMU answers translation requests of this function."""
-        word = self.words[0]
-        return bool(word & 4) if self.scalable else word >> 2 & 3 == 1
-
-    @property
-    def pointer(self):
-        """Second-stage table (legacy) or PASID directory (scalable)."""
-        return self.words[0] & _PAGE
-
-    @property
-    def did(self):
-        return None if self.scalable else self.words[1] >> 8 & 0xFFFF
-
-
-@dataclass(frozen=True)
-class PasidEntry:
-    """A scalable-mode PASID table entry."""
-
-    words: tuple
-
-    @property
-    def present(self):
-        return bool(self.words[0] & 1)
-
-    @property
-    def translation(self):
-        """1 first-stage, 2 second-stage, 3 nested, 4 pass-through."""
-        return self.words[0] >> 6 & 7
-
-    @property
-    def pointer(self):
-        """The root of the page table that this entry's DMA walks."""
-        return (self.words[2] if self.translation == 1 else self.words[0]) & _PAGE
-
-    @property
-    def did(self):
-        return self.words[1] & 0xFFFF
-
-
-def quads(vm, address, count):
-    """Quadwords of guest-physical memory."""
-    text = vm.hmp(f"xp /{count}gx {address:#x}")
-    words = [int(word, 16) for line in text.splitlines()
-             for word in re.findall(r"0x([0-9a-f]+)", line.split(":", 1)[1])]
-    if len(words) != count:
-        raise LookupError(f"xp at {address:#x} answered {text!r}")
-    return tuple(words)
-
-
-def _split(bdf):
-    bus, slot, function = re.fullmatch(r"(\w\w):(\w\w)\.(\d)", bdf).groups()
-    return int(bus, 16), int(slot, 16) << 3 | int(function)
+def _tables(vm):
+    return amd if machines.is_amd(vm.mode) else vtd
 
 
 def context_entry(vm, bdf):
-    """The context entry of a requester ID; one of zeros where no table exists yet."""
-    bus, devfn = _split(bdf)
-    rtaddr, = quads(vm, IOMMU_BASE + _RTADDR, 1)
-    scalable = rtaddr >> 10 & 3 == 1
-    root = quads(vm, (rtaddr & _PAGE) + bus * 16, 2)
-    half = root[devfn >> 7] if scalable else root[0]
-    if not half & 1:
-        return ContextEntry((0,) * (4 if scalable else 2), scalable)
-    size, index = (32, devfn & 0x7F) if scalable else (16, devfn)
-    return ContextEntry(quads(vm, (half & _PAGE) + index * size, size // 8), scalable)
+    """The entry of a requester ID: a context entry of VT-d, a device table entry of AMD-Vi.
 
-
-def pasid_entry(vm, bdf, pasid=0):
-    """The PASID table entry of a function (PASID 0: requests without one), or None."""
-    context = context_entry(vm, bdf)
-    if not context.scalable or not context.pointer:
-        return None
-    directory, = quads(vm, context.pointer + (pasid >> 6) * 8, 1)
-    if not directory & 1:
-        return None
-    return PasidEntry(quads(vm, (directory & _PAGE) + (pasid & 63) * 64, 8))
+    It has `words`, `present` (some DMA passes), `blocked` (as resetgate leaves it in a window),
+    `device_tlb` (translation requests are answered).
+    """
+    return _tables(vm).entry(vm, bdf)
 
 
 def table_root(vm, bdf):
     """What this function's own DMA walks: (page-table root, domain ID), or None if blocked."""
-    context = context_entry(vm, bdf)
-    if not context.present:
-        return None
-    if not context.scalable:
-        return context.pointer, context.did
-    entry = pasid_entry(vm, bdf)
-    return (entry.pointer, entry.did) if entry and entry.present else None
-
-
-def _levels(context, entry):
-    """How many levels the tables of a function have, as its entries say."""
-    if entry is None:
-        return (context.words[1] & 7) + 2
-    if entry.translation == 1:
-        return 4 + (entry.words[2] >> 2 & 3)
-    return (entry.words[0] >> 2 & 7) + 2
+    return _tables(vm).table_root(vm, bdf)
 
 
 def page(vm, bdf, iova):
     """Physical address of the page that this function's own DMA to `iova` reaches, or None."""
-    found = table_root(vm, bdf)
-    if found is None:
-        return None
-    context = context_entry(vm, bdf)
-    entry = pasid_entry(vm, bdf) if context.scalable else None
-    table = found[0]
-    for level in range(_levels(context, entry), 0, -1):
-        shift = 12 + 9 * (level - 1)
-        word, = quads(vm, table + (iova >> shift & 511) * 8, 1)
-        # Present, or readable and writable.
-        if not word & 3:
-            return None
-        table = word & _PAGE & (1 << 52) - 1
-        if level > 1 and word & 0x80:
-            return (table & -1 << shift) + (iova & (1 << shift) - 1 & _PAGE)
-    return table
+    return _tables(vm).page(vm, bdf, iova)
+
+
+def pasid_entry(vm, bdf, pasid=0):
+    """VT-d's PASID table entry of a function (PASID 0: requests without one), or None."""
+    return vtd.pasid_entry(vm, bdf, pasid)

@@ -53,7 +53,9 @@ class Mark(Event):
 
 @dataclass(frozen=True)
 class DevTlbInv(Event):
-    """A device-TLB (ATC) invalidation: descriptor type 3, or 8 with a PASID."""
+    """A device-TLB (ATC) invalidation: descriptor type 3, or 8 with a PASID. QEMU's AMD-Vi does
+    not say whose: `bdf` is None, and each case has one function with ATS to invalidate for.
+    """
 
     bdf: str
     pasid: int = None
@@ -61,7 +63,9 @@ class DevTlbInv(Event):
 
 @dataclass(frozen=True)
 class CtxInv(Event):
-    """Context-cache invalidation; granularity 1 global, 2 domain, 3 device."""
+    """Context-cache invalidation; granularity 1 global, 2 domain, 3 device. AMD-Vi's of a device
+    table entry is one of a device.
+    """
 
     granularity: int
     did: int
@@ -88,7 +92,7 @@ class PasidInv(Event):
 
 @dataclass(frozen=True)
 class Wait(Event):
-    """A wait descriptor: its status address and data."""
+    """A wait descriptor, or AMD-Vi's completion wait: its address and data."""
 
     addr: int
     data: int
@@ -137,7 +141,8 @@ def _descriptor(index, at, high, low):
     return None
 
 
-_LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z) (?P<name>(?:vtd|pci)_\w+) ?(?P<text>.*)$")
+_LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z) "
+                   r"(?P<name>(?:vtd|pci|amdvi)_\w+) ?(?P<text>.*)$")
 _CFG = re.compile(r"(\w\w:\w\w\.\w) @0x(\w+) (?:<-|->) 0x(\w+)$")
 _DESC = re.compile(r"type .*high 0x(\w+) low 0x(\w+)$")
 
@@ -150,6 +155,25 @@ def _cfg(index, at, name, text):
     if (bdf, offset) == (MARK_BDF, MARK_OFFSET):
         return Mark(index, at, value)
     return CfgWrite(index, at, bdf, offset, value)
+
+
+def _amd_entry(index, at, text):
+    return CtxInv(index, at, 3, None, re.search(r"\w\w:\w\w\.\w", text)[0])
+
+
+def _amd_wait(index, at, text):
+    address, data = re.findall(r"0x(\w+)", text)
+    return Wait(index, at, int(address, 16), int(data, 16))
+
+
+_AMD = {
+    "amdvi_iotlb_inval": lambda index, at, _: DevTlbInv(index, at, None),
+    "amdvi_devtab_inval": _amd_entry,
+    "amdvi_pages_inval": lambda index, at, text: IotlbInv(
+        index, at, 2, int(re.search(r"0x(\w+)", text)[1], 16)),
+    "amdvi_all_inval": lambda index, at, _: IotlbInv(index, at, 1, None),
+    "amdvi_completion_wait": _amd_wait,
+}
 
 
 @functools.lru_cache(maxsize=8)
@@ -169,6 +193,8 @@ def _event(index, line):
     if name == "vtd_inv_desc":
         desc = _DESC.search(text)
         return _descriptor(index, at, int(desc[1], 16), int(desc[2], 16)) if desc else None
+    if name in _AMD:
+        return _AMD[name](index, at, text)
     if name.startswith("vtd_inv_desc_"):
         return None  # says again what vtd_inv_desc said
     if name == "vtd_reg_dmar_root":
@@ -256,7 +282,8 @@ class Trace:
         return self.after(first).before(last)
 
     def dev_tlb(self, bdf):
-        return [event for event in self.of(DevTlbInv) if event.bdf == bdf]
+        """Device-TLB invalidations of a function, and those of which QEMU does not say whose."""
+        return [event for event in self.of(DevTlbInv) if event.bdf in (bdf, None)]
 
     def cfg(self, bdf, offset=None):
         return [event for event in self.of(CfgWrite)
