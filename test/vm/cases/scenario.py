@@ -12,7 +12,7 @@ import itertools
 import re
 import shlex
 
-from lab import memory, pci, trace
+from lab import machines, memory, pci, trace
 
 FIRST, SECOND, EDU, NVME, BLK = "01:00.0", "02:00.0", "03:00.0", "04:00.0", "05:00.0"
 STATUS, PARAMETERS = "/sys/kernel/resetgate/status", "/sys/module/resetgate/parameters"
@@ -54,6 +54,16 @@ def status(vm):
     """/sys/kernel/resetgate/status as a dictionary."""
     lines = vm.read(STATUS).decode().splitlines()
     return dict(line.split(": ", 1) for line in lines)
+
+
+def table_function(vm):
+    """The function of the IOMMU's driver that the table valve redirects."""
+    return "set_dte_entry" if machines.is_amd(vm.mode) else "iommu_context_addr"
+
+
+def queue_function(vm):
+    """The function of the IOMMU's driver that the invalidation valve looks into."""
+    return "__iommu_queue_command_sync" if machines.is_amd(vm.mode) else "qi_submit_sync"
 
 
 def uptime(vm):
@@ -213,7 +223,8 @@ class Story:
 
     def __init__(self, vm, endpoint, events):
         self.bdf, self.config = endpoint.bdf, endpoint.config
-        self._known = driver_waits(vm.trace_path)
+        self._amd = machines.is_amd(vm.mode)
+        self._known = () if self._amd else driver_waits(vm.trace_path)
         self.all = events
 
     def of(self, vm, endpoint):
@@ -246,7 +257,11 @@ class Story:
         return self.all.after(self.flr).before(self.restored)
 
     def withheld(self):
-        """Waits that write elsewhere: invalidations made harmless by resetgate."""
+        """Invalidations made harmless by resetgate: on VT-d waits that write elsewhere; on AMD-Vi
+        invalidations of the function's table entry, of which the first is the block's own.
+        """
+        if self._amd:
+            return self.blocks()[1:]
         return [event for event in self.all.of(trace.Wait)
                 if event.addr >> 12 not in self._known]
 

@@ -10,7 +10,7 @@ from scenario import BEGIN, END, IOVA, OLD, gate_file, rgx, tail, windows
 from tree import held_bus
 
 # In scalable mode the driver makes no entry for an alias, from 6.12 on.
-pytestmark = [pytest.mark.machine("scenario"), pytest.mark.modes("legacy")]
+pytestmark = [pytest.mark.machine("scenario"), pytest.mark.modes("legacy", "amd")]
 ONE, TWO, ALIAS, BRIDGE = "07:01.0", "07:02.0", "07:00.0", "06:00.0"
 
 

@@ -4,16 +4,18 @@
 import errno as codes
 
 import pytest
+from lab import machines
 
 from scenario import EDU, FIRST, IOVA, NEW, OLD, rgx, errno, told
 
 pytestmark = pytest.mark.machine("scenario")
 BAD = ("snoop", "dirty", "gbpage", "owner", "width")
+AMD_BAD = ("dirty", "owner")  # the rest is spoilt in VT-d's own structures
 
 
 def refused(one, kernel):
     """What an attach of each kind of incompatible domain gives; the function is detached."""
-    kinds = [kind for kind in BAD
+    kinds = [kind for kind in (AMD_BAD if machines.is_amd(one.vm.mode) else BAD)
              # 7.x warns (and panics here) at dirty tracking with first-stage tables.
              if not (kind == "dirty" and kernel.series >= (7, 0) and one.vm.mode == "sm-fs")]
     return {kind: one.errno("badattach", kind) for kind in kinds}
@@ -54,7 +56,7 @@ def test_attach_in_window(vm, kernel, gate, endpoint):
         rgx(vm, "map", one.b, "0x2000000", "0x1000", "0x3333")
         rgx(vm, "unmap", one.b, "0x2000000", "0x1000")
     assert inside == outside
-    assert outside["width"] in (-codes.EINVAL, -codes.EFAULT), outside
+    assert machines.is_amd(vm.mode) or outside["width"] in (-codes.EINVAL, -codes.EFAULT), outside
     assert any(value < 0 for value in outside.values()), outside
     assert one.root[0] == wanted[0]
     assert one.ats_on
@@ -149,7 +151,9 @@ def test_dma_in_window(vm, gate, endpoint):
         one.rgx("attach", one.b)
         assert not one.dma_lands(one.b)
         assert (one.data(one.a), one.data(one.b)) == (OLD, NEW)
-    assert story[0].all.not_present(), "the IOMMU met no blocked entry: DMA was not tried"
+    # QEMU's AMD-Vi refuses in silence; that the function tries was seen before.
+    assert machines.is_amd(vm.mode) or story[0].all.not_present(), \
+        "the IOMMU met no blocked entry: DMA was not tried"
     one.rgx("busmaster", "on")
     assert one.dma_lands(one.b)
     assert one.data(one.a) == OLD

@@ -2,7 +2,7 @@
 """Resets of everything below a bridge: every function is closed, each opens after its restore."""
 
 import pytest
-from lab import images, pci
+from lab import images, machines, pci
 
 from scenario import asked, dmesg_since, gate_file, note, rgx, tail
 from tree import (ASIDE, DOWN, IN, ONE, OUT, ROOT, TWO, UP, anew, flr_above, held_bus, seen,
@@ -21,19 +21,20 @@ WAYS = {
 }
 
 
-def race(vm, ends, way):
+def race(vm, ends, way, stormy=None):
     """The reset in a storm; what was seen in it of each function, and the trace."""
     command, _, below, _ = WAYS[way]
+    stormy = ends if stormy is None else stormy
     with told_all(vm, ends) as stories:
-        for one in ends:
+        for one in stormy:
             rgx(vm, "storm start", one.a)
         with held_bus(vm, below, lambda: vm.bg(command)):
             vm.mark(IN)
             states = {one.bdf: seen(one) for one in ends}
-            for one in ends:
+            for one in stormy:
                 one.rounds(30)
             vm.mark(OUT)
-        for one in ends:
+        for one in stormy:
             rgx(vm, "storm stop", one.a)
     return states, stories
 
@@ -75,12 +76,15 @@ def test_bus_reset(vm, kernel, gate, endpoint, way):
     one, two, aside = ends = [endpoint(ONE), endpoint(TWO), endpoint(ASIDE)]
     hit = [one] if port == DOWN else [one, two]
     slot = by_slot(kernel, way)
-    states, stories = race(vm, ends, way)
+    # Whose an invalidation is, QEMU's AMD-Vi does not say: the others are quiet there.
+    stormy = hit if machines.is_amd(vm.mode) else ends
+    states, stories = race(vm, ends, way, stormy)
     settled(vm, ends)
     for this in ends:
         inside = stories[this.bdf].all.between(IN, OUT).dev_tlb(this.bdf)
         if this not in hit:
-            assert states[this.bdf] == (True, True) and len(inside) > 20, this.bdf
+            assert states[this.bdf] == (True, True), this.bdf
+            assert len(inside) > 20 or this not in stormy, this.bdf
             continue
         assert states[this.bdf] == (False, False), this.bdf
         assert inside == []
@@ -88,7 +92,8 @@ def test_bus_reset(vm, kernel, gate, endpoint, way):
         start = story.all.bus_reset_start(port)[0]
         off = [event for event, on in story.all.ats_writes(this.bdf, this.config.ats) if not on]
         assert off and off[0].index < start.index, "ATS was on when the reset began"
-        if restored:
+        # The first that is restored goes on while another waits.
+        if restored and (len(hit) == 1 or not machines.is_amd(vm.mode)):
             assert story.all.after(start).before(story.restored).dev_tlb(this.bdf) == []
         assert seen(this) == (True, True), this.bdf
         assert gate_file(vm, this.bdf, "reason") == ("slot_reset" if slot else "bus_reset")
@@ -142,7 +147,7 @@ def test_bridge_itself(vm, gate, endpoint):
     one, two = ends = [endpoint(ONE), endpoint(TWO)]
     states = {}
     vm.sh(f"echo flr > {pci.sysfs(DOWN)}/reset_method")
-    stories = flr_above(vm, DOWN, ends,
+    stories = flr_above(vm, DOWN, [one] if machines.is_amd(vm.mode) else ends,
                         lambda: states.update({this.bdf: seen(this) for this in ends}))
     settled(vm, ends)
     vm.sh(f"echo default > {pci.sysfs(DOWN)}/reset_method")
@@ -156,7 +161,8 @@ def test_bridge_itself(vm, gate, endpoint):
     assert off.index < start.index < restored.index < on.index
     assert seen(one) == (True, True)
     assert states[TWO] == (True, True), "below another port"
-    assert len(stories[TWO].all.between(IN, OUT).dev_tlb(TWO)) > 20
+    assert machines.is_amd(vm.mode) or \
+        len(stories[TWO].all.between(IN, OUT).dev_tlb(TWO)) > 20
     anew(vm, [one])
 
 

@@ -180,7 +180,7 @@ def entry(vm, bdf):
 
 # In scalable mode the driver makes no entry for an alias.
 @pytest.mark.sample("trixie-rt")
-@pytest.mark.modes("legacy")
+@pytest.mark.modes("legacy", "amd")
 @pytest.mark.parametrize("kind", ("pm", "bus"))
 def test_added_to_the_group_in_window(vm, gate, group, kind):
     """R9: a function that is found in the window of its sibling is alive: it has an entry of its
@@ -213,7 +213,7 @@ def test_added_to_the_group_in_window(vm, gate, group, kind):
 # 6.1 forgets that the other one is attached, and its next attach corrupts a list.
 @pytest.mark.sample("trixie-rt")
 @pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")
-@pytest.mark.modes("legacy")
+@pytest.mark.modes("legacy", "amd")
 def test_sibling_removed_in_window(vm, gate, group):
     """R12: one of two functions in reset is removed; the other one's group still takes an
     attach in the window, and its requester ID opens with it.

@@ -4,7 +4,7 @@
 import shlex
 
 import pytest
-from lab import pci, trace
+from lab import machines, pci, trace
 
 from scenario import EDU, FIRST, gate_file, rgx, told, windows
 
@@ -239,15 +239,18 @@ def test_says_what_happened(vm, gate, endpoint):
     lines = vm.sh(f"echo 0 > {tracing}/events/resetgate/enable; cat {tracing}/trace").out
     withheld = story[0].withheld()
     assert state == "closed" and gate_file(vm, FIRST, "state") == "open"
-    assert int(gate_file(vm, FIRST, "dropped")) - before == len(withheld) > 0
-    assert lines.count(" drop: ") == len(withheld)
+    dropped = int(gate_file(vm, FIRST, "dropped")) - before
+    # On AMD-Vi those of the opening look the same.
+    assert 0 < dropped <= len(withheld) <= dropped + (8 if machines.is_amd(vm.mode) else 0)
+    assert lines.count(" drop: ") == dropped
     # In scalable mode an attach changes what lies behind the context entry.
     written = int(gate_file(vm, FIRST, "recorded")) - recorded
-    assert written == lines.count(" record: ") and (written or vm.mode != "legacy")
+    assert written == lines.count(" record: ") and (written or vm.mode in ("sm-ss", "sm-fs"))
     after = fired(vm)
     assert {name: after[name] - calls[name] for name in ("pcie_flr", "pci_reset_bus")} == {
         "pcie_flr": 1, "pci_reset_bus": 0}
-    assert vm.read("/sys/kernel/resetgate/backends").decode().split()[1] == "on"
+    backends = vm.read("/sys/kernel/resetgate/backends").decode().splitlines()
+    assert ("amd" if machines.is_amd(vm.mode) else "vtd") + " on" in backends
     assert lines.count(" close: ") == lines.count(" open: ") == 1
     # A close ends with ATS off, an open with ATS on; both clocks are the host's.
     off = [event for event, on in story[0].all.ats_writes(FIRST, one.config.ats) if not on][0]

@@ -6,7 +6,8 @@ import errno as codes
 import pytest
 from lab import pci
 
-from scenario import FIRST, errno, rgx, status, told, windows
+from scenario import (FIRST, errno, queue_function, rgx, status, table_function, told,
+                      windows)
 from tree import IN, OUT
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.once]
@@ -95,7 +96,7 @@ def test_later_patcher(vm, gate, endpoint):
     gate()
     one = endpoint()
     for function in ("pcie_flr", "__pci_reset_function_locked", "pci_enable_ats",
-                     "iommu_context_addr", "pcie_do_recovery", "pci_reset_bus"):
+                     table_function(vm), "pcie_do_recovery", "pci_reset_bus"):
         assert errno(vm, "ipmodify", function, "on") == -codes.EBUSY, function
     assert errno(vm, "ipmodify", "pci_dev_specific_reset", "on") == 0
     with one.window():
@@ -125,27 +126,26 @@ def test_patched_queue(vm, gate, endpoint):
     gate()
     one = endpoint()
     before = status(vm)["close_timeouts"]
-    rgx(vm, "ipmodify", "qi_submit_sync", "on")
+    queue = queue_function(vm)
+    rgx(vm, "ipmodify", queue, "on")
     try:
         silent(vm, one)
     finally:
-        rgx(vm, "ipmodify", "qi_submit_sync", "off")
+        rgx(vm, "ipmodify", queue, "off")
     assert status(vm)["close_timeouts"] == before
 
 
 # -- who only looks on -----------------------------------------------------------------
 
 # Every reset passes these; the storm passes the last one.
-SEEN = ("pci_reset_function", "__pci_reset_function_locked", "pcie_flr", "pci_restore_ats_state",
-        "qi_submit_sync")
+SEEN = ("pci_reset_function", "__pci_reset_function_locked", "pcie_flr", "pci_restore_ats_state")
 # These may be passed.
-TRACED = (*SEEN, "iommu_context_addr", "pcibios_reset_secondary_bus", "pci_enable_ats",
-          "pci_disable_ats")
+TRACED = ("pcibios_reset_secondary_bus", "pci_enable_ats", "pci_disable_ats")
 # What a line of the trace looks like that shows a call.
 LINES = {"function": (": {} <-", " p_{}: "), "function_graph": (" {}()",)}
-START = f"echo {' '.join(TRACED)} > set_ftrace_filter && echo {{}} > current_tracer"
+START = "echo {} > set_ftrace_filter && echo {} > current_tracer"
 # With returns: those are caught by another return address on the stack, as the graph's are.
-PROBES = (f"for f in {' '.join(TRACED)}; do echo p:rgp/p_$f $f >> kprobe_events && "
+PROBES = ("for f in {}; do echo p:rgp/p_$f $f >> kprobe_events && "
           "echo r:rgp/r_$f $f >> kprobe_events || exit 1; done; echo 1 > events/rgp/enable")
 STOP = ("echo nop > current_tracer; echo > set_ftrace_filter; "
         "[ ! -d events/rgp ] || echo 0 > events/rgp/enable; echo > kprobe_events; echo > trace")
@@ -156,18 +156,20 @@ class Tracers:
 
     def __init__(self, vm, kind):
         self._vm, self._kind = vm, kind
+        self._seen = (*SEEN, queue_function(vm))
 
     def start(self):
-        self._vm.sh(f"cd {TRACING} && {START.format(self._kind)} && echo > trace")
+        names = " ".join((*self._seen, *TRACED, table_function(self._vm)))
+        self._vm.sh(f"cd {TRACING} && {START.format(names, self._kind)} && echo > trace")
         if self._kind == "function":
-            self._vm.sh(f"cd {TRACING}; {PROBES}")
+            self._vm.sh(f"cd {TRACING}; {PROBES.format(names)}")
 
     def stop(self):
         self._vm.sh(f"cd {TRACING}; {STOP}")
 
     def missed(self):
         """Lines that should be in the trace and are not; it begins anew."""
-        words = [line.format(name) for name in SEEN for line in LINES[self._kind]]
+        words = [line.format(name) for name in self._seen for line in LINES[self._kind]]
         words += ["r_pcie_flr:"] if self._kind == "function" else []
         out = self._vm.sh(f"cd {TRACING}; cat trace > /run/trace; echo > trace; for w in "
                           + " ".join(f"'{word}'" for word in words) +

@@ -4,7 +4,7 @@
 import errno as codes
 
 import pytest
-from lab import trace
+from lab import machines, trace
 
 from scenario import FIRST, SECOND, dmesg_since, gate_file, note, rgx, told
 
@@ -37,7 +37,7 @@ def test_stock_race(vm, kernel, endpoint):
     assert sent < MANY / 5, f"{sent} ATC invalidations"
     assert attach == -codes.EBUSY
     # Blocking clears the PASID entry only: ATS stays on in scalable mode.
-    assert ats_in_window == (vm.mode != "legacy")
+    assert ats_in_window == (vm.mode in ("sm-ss", "sm-fs"))
 
 
 def test_window_is_silent(vm, gate, endpoint):
@@ -53,7 +53,7 @@ def test_window_is_silent(vm, gate, endpoint):
     with told(vm, one) as story, one.storm():
         with one.window():
             assert not one.ats_on
-            assert not one.context.present and one.context.fpd
+            assert one.context.blocked
             one.rounds(2 * MANY)
             assert not one.context.present and not one.ats_on
     reset = story[0]
@@ -84,7 +84,8 @@ def test_order_of_closing(vm, gate, endpoint):
     before = reset.all.before(withheld[0])
     block = [event for event in reset.blocks() if event.index < withheld[0].index]
     assert block, "an invalidation was withheld before the entry was blocked"
-    assert [event for event in before.after(block[0]).of(trace.IotlbInv)]
+    # AMD-Vi looks at the entry for whatever it has in its IOTLB.
+    assert machines.is_amd(vm.mode) or before.after(block[0]).of(trace.IotlbInv)
     assert len(before.before(block[0]).dev_tlb(FIRST)) > 0, "none went out before the block"
     off = [event for event, on in reset.all.ats_writes(FIRST, one.config.ats) if not on]
     assert off and block[0].index < off[0].index < reset.flr.index
@@ -150,7 +151,9 @@ def test_two_functions_at_once(vm, gate, endpoint):
             assert two.context.present and two.ats_on
             assert not one.context.present and not one.ats_on
     for this in (one, two):
-        assert story[0].of(vm, this).in_window().dev_tlb(this.bdf) == []
+        # Whose an invalidation is, QEMU's AMD-Vi does not say.
+        assert machines.is_amd(vm.mode) or \
+            story[0].of(vm, this).in_window().dev_tlb(this.bdf) == []
         assert this.context.present and this.ats_on
 
 
@@ -186,7 +189,8 @@ def slow_queue(vm):
 
 @pytest.mark.once
 @pytest.mark.reload
-@pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")  # 6.1 submits one after the other
+@pytest.mark.vtd  # AMD-Vi's driver queues one command after the other, as 6.1 does with VT-d
+@pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")
 @pytest.mark.parametrize("stall", (900, 5000))
 def test_unmap_across_the_end(vm, slow_queue, gate, endpoint, stall):
     """I4: an unmap whose ATC invalidation was dropped has not reached the IOMMU's queue when the
@@ -234,6 +238,8 @@ def test_idle_is_untouched(vm, gate, endpoint):
     gate()
     hooked = vm.sh("cut -d' ' -f1 /sys/kernel/tracing/enabled_functions").out.split()
     assert "pcie_flr" in hooked, "the module has hooked nothing"
-    path = {"qi_submit_sync", "iommu_map", "iommu_unmap", "intel_iommu_map_pages",
-            "intel_iommu_unmap_pages", "intel_iommu_tlb_sync", "cache_tag_flush_range"}
+    path = {"iommu_map", "iommu_unmap", "qi_submit_sync", "intel_iommu_map_pages",
+            "intel_iommu_unmap_pages", "intel_iommu_tlb_sync", "cache_tag_flush_range",
+            "__iommu_queue_command_sync", "amd_iommu_map_pages", "amd_iommu_unmap_pages",
+            "amd_iommu_iotlb_sync", "amd_iommu_domain_flush_pages"}
     assert not path & set(hooked)

@@ -4,7 +4,7 @@
 import pytest
 from lab import soak
 
-pytestmark = pytest.mark.machine("scenario")
+pytestmark = [pytest.mark.machine("scenario"), pytest.mark.vtd]  # whose an invalidation is
 
 SECONDS, SEED = 60, 3
 

@@ -8,7 +8,7 @@ import pytest
 from scenario import windows
 
 pytestmark = [pytest.mark.machine("vfio"), pytest.mark.kernels("trixie-backports"),
-              pytest.mark.once, pytest.mark.reload]
+              pytest.mark.once, pytest.mark.reload, pytest.mark.vtd]
 IGB, VIO = "01:00.0", "02:00.0"
 
 # Without IOMMUFD their variants are not for us: every name one can have.

@@ -3,7 +3,7 @@
 
 import time
 
-from lab import host, memory, pci
+from lab import host, machines, memory, pci
 
 from scenario import IOVA, Endpoint
 
@@ -14,7 +14,9 @@ class Assigned(Endpoint):
     def __init__(self, vm, bdf):  # pylint: disable=super-init-not-called
         self.vm, self.bdf = vm, bdf
         # The first call of its reset methods is not to be in a window.
-        vm.sh(f"modprobe vfio-pci; modprobe vfio_iommu_type1; rgx bind {bdf} vfio-pci; "
+        # The emulated AMD-Vi remaps no interrupts.
+        unsafe = " allow_unsafe_interrupts=1" if machines.is_amd(vm.mode) else ""
+        vm.sh(f"modprobe vfio-pci; modprobe vfio_iommu_type1{unsafe}; rgx bind {bdf} vfio-pci; "
               f"cat {pci.sysfs(bdf)}/reset_method")
         self.config = pci.config(vm, bdf)
 
