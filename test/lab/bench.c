@@ -215,21 +215,11 @@ out:
 }
 
 /* N pairs of map and unmap of one page, and nothing else. */
-long rgl_cmd_pairs(struct rgl_req *rq)
+long rgl_pairs(struct rgl_dom *dom, u64 n)
 {
-	struct rgl_dom *dom;
-	struct page *page;
-	long ret = 0;
-	u64 n;
+	struct page *page = alloc_page(GFP_KERNEL);
+	long ret = page ? 0 : -ENOMEM;
 
-	if (rgl_u64(rq, 2, &n))
-		return -EINVAL;
-	dom = rgl_dom_get(rq, 1);
-	if (!dom)
-		return -EINVAL;
-	page = alloc_page(GFP_KERNEL);
-	if (!page)
-		ret = -ENOMEM;
 	while (!ret && n--) {
 		ret = rgl_iommu_map(dom->domain, RGL_PAIRS_IOVA, page_to_phys(page),
 				    PAGE_SIZE);
@@ -238,6 +228,21 @@ long rgl_cmd_pairs(struct rgl_req *rq)
 	}
 	if (page)
 		__free_page(page);
+	return ret;
+}
+
+long rgl_cmd_pairs(struct rgl_req *rq)
+{
+	struct rgl_dom *dom;
+	long ret;
+	u64 n;
+
+	if (rgl_u64(rq, 2, &n))
+		return -EINVAL;
+	dom = rgl_dom_get(rq, 1);
+	if (!dom)
+		return -EINVAL;
+	ret = rgl_pairs(dom, n);
 	rgl_dom_put(dom);
 	return ret;
 }

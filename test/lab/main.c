@@ -42,6 +42,7 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "unhold", 1, 1, rgl_cmd_unhold, "BDF" },
 	{ "waitreset", 1, 2, rgl_cmd_waitreset, "BDF [MS]" },
 	{ "mute", 2, 2, rgl_cmd_mute, "BDF on|off|reset|dead|MS" },
+	{ "inreset", 3, 3, rgl_cmd_inreset, "BDF NAME N" },
 	{ "dpc", 2, 4, rgl_cmd_dpc, "BDF on|off|trigger [hold] [dead]|wait|release" },
 	{ "link", 2, 2, rgl_cmd_link, "BDF down|up" },
 	{ "caps", 2, 2, rgl_cmd_caps, "BDF on|off" },

@@ -110,6 +110,7 @@ long rgl_cmd_hold(struct rgl_req *rq);
 long rgl_cmd_unhold(struct rgl_req *rq);
 long rgl_cmd_waitreset(struct rgl_req *rq);
 long rgl_cmd_mute(struct rgl_req *rq);
+long rgl_cmd_inreset(struct rgl_req *rq);
 bool rgl_shim_has(struct rgl_req *rq);
 
 void rgl_caps_reset(const struct rgl_at *at);
@@ -165,6 +166,7 @@ long rgl_cmd_idle(struct rgl_req *rq);
 
 void rgl_bench_exit(void);
 long rgl_cmd_bench(struct rgl_req *rq);
+long rgl_pairs(struct rgl_dom *dom, u64 n);
 long rgl_cmd_pairs(struct rgl_req *rq);
 long rgl_cmd_tracer(struct rgl_req *rq);
 long rgl_cmd_swaps(struct rgl_req *rq);

@@ -48,6 +48,8 @@ struct rgl_fn {
 	int waited;
 	int mute;
 	unsigned long until;
+	struct rgl_dom *dom;	/* of the pairs in each of its resets */
+	u64 pairs;
 };
 
 static const struct rgl_tap *const rgl_taps[] = { &rgl_port_tap };
@@ -243,6 +245,8 @@ static int rgl_ops_write(struct pci_bus *bus, unsigned int devfn, int where,
 	for_each_set_bit(i, &started, n) {
 		rgl_caps_reset(&rgl_fns[i].at);
 		WRITE_ONCE(rgl_fns[i].seen, rgl_fns[i].seen + 1);
+		if (rgl_fns[i].pairs)
+			rgl_pairs(rgl_fns[i].dom, rgl_fns[i].pairs);
 	}
 	for (i = 0; where == PCI_BRIDGE_CONTROL && i < n; i++)
 		if (rgl_is_at(&rgl_fns[i].port, bus, devfn))
@@ -459,6 +463,26 @@ long rgl_cmd_mute(struct rgl_req *rq)
 	fn->until = jiffies + msecs_to_jiffies(min_t(u64, ms, 120000));
 	WRITE_ONCE(fn->mute, mode);
 	return 0;
+}
+
+/* inreset BDF NAME N: pairs in each of its resets, by whoever resets it; N of 0 ends that. */
+long rgl_cmd_inreset(struct rgl_req *rq)
+{
+	struct rgl_fn *fn;
+	u64 n;
+
+	if (rgl_u64(rq, 3, &n))
+		return -EINVAL;
+	fn = rgl_fn(rq);
+	if (!fn)
+		return -EINVAL;
+	fn->pairs = 0;
+	if (fn->dom)
+		rgl_dom_put(fn->dom);
+	fn->dom = n ? rgl_dom_get(rq, 2) : NULL;
+	if (fn->dom)
+		fn->pairs = n;
+	return n && !fn->dom ? -EINVAL : 0;
 }
 
 static void rgl_shim_take_back(struct pci_bus *bus)

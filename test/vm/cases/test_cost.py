@@ -31,7 +31,7 @@ def test_idle_cost(costs):
 
 
 def test_attach_cost(costs):
-    """An attach in a window is no dearer than outside.
+    """An attach in a window is no dearer than outside, by itself and with its detach.
 
     Deliberate break: in the table valve's replacement spin for 20 us.
     """
@@ -39,8 +39,10 @@ def test_attach_cost(costs):
 
 
 def test_window_cost(costs):
-    """Close and open together: next to nothing against the 100 ms of an FLR.
+    """Close and open together: next to nothing against the 100 ms of an FLR, also where something
+    was unmapped in it and the opening has to wait and to flush.
 
-    Deliberate break: disarm the valve as soon as the gate opens (every close then arms it).
+    Deliberate breaks: disarm the valve as soon as the gate opens (every close then arms it); spin
+    in rg_opening_flush().
     """
     _judge(bench.resets(costs))

@@ -58,7 +58,7 @@ class Row:
 def arguments(parser):
     """The bench's options."""
     parser.add_argument("--kernels", default="bookworm,trixie,trixie-rt,trixie-backports")
-    parser.add_argument("--modes", default="legacy")
+    parser.add_argument("--modes", default="legacy,sm-ss,sm-fs")
     parser.add_argument("--json", help="write the figures to this file, too")
 
 
@@ -82,7 +82,8 @@ class Bench:
 
     def close(self):
         """Give the function back."""
-        self.vm.sh(f"[ ! -d /sys/module/resetgate ] || rmmod resetgate; rgx detach {BDF}; "
+        self.vm.sh(f"rgx inreset {BDF} bench 0; "
+                   f"[ ! -d /sys/module/resetgate ] || rmmod resetgate; rgx detach {BDF}; "
                    f"rgx release {BDF}; rgx domain free bench; rgx rebind {BDF}", check=False)
 
     def load(self):
@@ -99,29 +100,53 @@ class Bench:
         return f"rgx bench {BATCHES} pairs bench {PAIRS}"
 
     @staticmethod
-    def _attaches():
+    def _swaps():
         return f"rgx bench {BATCHES} swaps {BDF} bench {SWAPS}"
+
+    @staticmethod
+    def _attaches():
+        """One at a time, of a detached function, which is detached and attached at the end."""
+        return (f"rgx detach {BDF} > /run/said && rgx bench {BATCHES} attach {BDF} bench "
+                f"/ detach {BDF} && rgx attach {BDF} bench > /run/said")
 
     def pair(self):
         """One map and one unmap of a page, strict mode."""
         return _fields(self.vm.sh(self._pairs(), timeout=180).out)["median"] / PAIRS
 
-    def attach(self):
+    def swap(self):
         """A detach and an attach."""
-        return _fields(self.vm.sh(self._attaches(), timeout=180).out)["median"] / SWAPS
+        return _fields(self.vm.sh(self._swaps(), timeout=180).out)["median"] / SWAPS
+
+    def attach(self):
+        """An attach."""
+        return _fields(self.vm.sh(self._attaches(), timeout=180).out)["median"]
 
     def in_window(self):
-        """(pair, attach) during a reset. One request: an idle guest's time flies."""
-        command = f"{self._pairs()} && {self._attaches()}"
+        """(pair, swap, attach) during a reset. One request: an idle guest's time flies."""
+        command = f"{self._pairs()} && {self._swaps()} && {self._attaches()}"
         script = _HELD.format(bdf=BDF, sysfs=pci.sysfs(BDF), command=command)
-        pairs, attaches = self.vm.sh(script, timeout=180).out.split("\n")[:2]
-        return _fields(pairs)["median"] / PAIRS, _fields(attaches)["median"] / SWAPS
+        pairs, swaps, attaches = map(_fields, self.vm.sh(script, timeout=180).out.split("\n")[:3])
+        return pairs["median"] / PAIRS, swaps["median"] / SWAPS, attaches["median"]
 
     def reset(self):
         """pci_reset_function(), one after the other; (instructions, elapsed ns)."""
         self.vm.sh(f"rgx reset {BDF} function")
         found = self._timed(f"{RESETS}+{SETTLE_MS} reset {BDF} function")
         return found["min"], found["wall"]
+
+    def reset_in_use(self):
+        """The same with a pair in each reset: what it sends is dropped, and the opening waits
+        for the queue and flushes the IOTLB before ATS.
+        """
+        dropped = f"{pci.sysfs(BDF)}/resetgate/dropped"
+        loaded = self.vm.loaded("resetgate")
+        before = loaded and int(self.vm.read(dropped))
+        self.vm.sh(f"rgx inreset {BDF} bench 1")
+        found = self.reset()[0]
+        self.vm.sh(f"rgx inreset {BDF} bench 0")
+        if loaded and int(self.vm.read(dropped)) - before < RESETS:
+            raise host.LabError("nothing was dropped in the resets that were measured")
+        return found
 
     def reset_cold(self):
         """The same, each with the valve to be armed first."""
@@ -180,32 +205,40 @@ def idle(bench):
 
 def attaches(bench):
     """A pair and an attach outside a window and in one."""
-    what, pairs = "detach+attach: ", "map+unmap pair, strict: "
+    what, pairs, swaps = "attach: ", "map+unmap pair, strict: ", "detach+attach: "
     bench.unload()
-    absent, pair = bench.attach(), bench.pair()
+    absent, swap, pair = bench.attach(), bench.swap(), bench.pair()
     bench.load()
-    loaded = bench.attach()
-    held_pair, held_attach = bench.in_window()
+    loaded, loaded_swap = bench.attach(), bench.swap()
+    held_pair, held_swap, held = bench.in_window()
     return [_more(pairs + "in a reset", held_pair, pair),
             _more(pairs + "valve still armed", bench.pair(), pair),
+            Row(swaps + "module absent", swap),
+            _more(swaps + "module loaded", loaded_swap, swap),
+            _times(swaps + "in a reset", held_swap, swap, ATTACH_RATIO),
             Row(what + "module absent", absent),
             _more(what + "module loaded", loaded, absent),
-            _times(what + "in a reset", held_attach, absent, ATTACH_RATIO)]
+            _times(what + "in a reset", held, absent, ATTACH_RATIO)]
 
 
 def resets(bench):
     """What close and open add to a reset; where they replace the kernel's own gate, in full."""
     bench.unload()
     absent, absent_ns = bench.reset()
+    absent_used = bench.reset_in_use()
     register, native = bench.register(), bench.native()
     bench.load()
     armed, armed_ns = bench.reset()
+    used = bench.reset_in_use()
     cold = bench.reset_cold()
     gate, first = (value - absent + (native or 0) for value in (armed, cold))
+    in_use = used - absent_used + (native or 0)
     rows = [Row("reset: module absent", absent, f"{absent_ns / 1e6:.0f} ms"),
             Row("reset: module loaded, valve armed", armed, f"{armed_ns / 1e6:.0f} ms"),
             Row("close+open: valve armed", gate, "", f"< {ARMED_INSTRUCTIONS:,}",
                 gate < ARMED_INSTRUCTIONS),
+            Row("close+open: valve armed, a pair in the reset", in_use, "",
+                f"< {ARMED_INSTRUCTIONS:,}", in_use < ARMED_INSTRUCTIONS),
             Row("register_ftrace_function() of one function", register),
             _times("close+open: valve armed first", first, register, COLD_RATIO)]
     if native:
