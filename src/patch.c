@@ -258,7 +258,7 @@ int rg_patch_resolve(const char *btf_path)
 	start = rg_symbols_lookup("__start_BTF");
 	stop = rg_symbols_lookup("__stop_BTF");
 	if (!start || stop <= start) {
-		pr_err("this kernel carries no BTF: private structures cannot be checked; it needs CONFIG_DEBUG_INFO_BTF\n");
+		pr_err("BTF: expected the kernel's own, found none: private structures cannot be checked, so nothing is touched; boot a kernel with CONFIG_DEBUG_INFO_BTF\n");
 		return -EOPNOTSUPP;
 	}
 	return rg_patch_judge_all((void *)start, stop - start);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Nonsense of every kind: one line that says what to do, the right errno, nothing half-done."""
 
+import errno as codes
 import re
 
 import pytest
@@ -68,10 +69,20 @@ def test_unknown_parameter(vm, gate):
 @pytest.mark.once
 @pytest.mark.kernels("bookworm", "trixie-backports")
 def test_writes(vm, gate, endpoint):
-    """Nonsense in every writable file gives -EINVAL and changes nothing.
+    """Nonsense in every writable file gives -EINVAL, says in one line what was expected and what
+    was found, for a function's with its address, and changes nothing.
 
-    Deliberate break: state_store() returns count for any text.
+    Deliberate breaks: state_store() returns count for any text; mode_store() does not say what
+    it expected.
     """
+    def refuses(path, text, *words):
+        marker = note(vm, f"case: a write to {path}")
+        result = vm.sh(f"echo {text} > {path}", check=False)
+        assert result.rc and "nvalid argument" in result.out, f"{path}, {text[:20]}: {result.out}"
+        lines = [line for line in dmesg_since(vm, marker) if "expected" in line]
+        assert len(lines) == 1 and all(word in lines[0] for word in ("found", *words)), \
+            f"{path}, {text[:20]}: {lines}"
+
     gate()
     one = endpoint()
     base = f"{pci.sysfs(FIRST)}/resetgate"
@@ -80,15 +91,12 @@ def test_writes(vm, gate, endpoint):
                            "close_timeout_ms"))
     before = vm.sh(f"cat {base}/* {parameters}").out
     for name in ("state", "mode"):
-        for text in ("", "x", "closed", "parked", "OPEN", "open ", "autoo", "1", "a" * 4000):
-            result = vm.sh(f"echo -n '{text}' > {base}/{name}", check=False)
-            assert not text or "nvalid argument" in result.out, f"{name}, {text[:20]!r}: {result.out}"
-    result = vm.sh(f"echo open > {base}/state", check=False)
-    assert "nvalid argument" in result.out, "it is not parked"
+        for text in ("x", "closed", "parked", "OPEN", "open ", "autoo", "1", "a" * 4000):
+            refuses(f"{base}/{name}", f"-n '{text}'", FIRST, f"resetgate/{name}", text[:16])
+    refuses(f"{base}/state", "open", FIRST, "parked", "open already")
     for path in parameters.split():
         for text in ("x", "", "record2", "-1"):
-            result = vm.sh(f"echo '{text}' > {path}", check=False)
-            assert "nvalid argument" in result.out, f"{path}, {text!r}: {result.out}"
+            refuses(path, f"'{text}'", path.rsplit("/", 1)[1], f"'{text}'")
     assert vm.sh(f"cat {base}/* {parameters}").out == before
     read_only = vm.sh(f"for f in {base}/*; do [ -w $f ] || :; stat -c '%a %n' $f; done").out
     writable = {line.split()[1].rsplit("/", 1)[1] for line in read_only.splitlines()
@@ -261,6 +269,55 @@ def test_no_back_end(vm, gate, endpoint):
     assert not [line for line in dmesg_since(vm, marker) if "resetgate" in line]
     with one.window():
         assert not one.context.present and not one.ats_on
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie", "trixie-backports")
+def test_no_btf(vm, variant):
+    """A kernel without types of its own: refused with one line, and nothing is hooked.
+
+    Deliberate break: rg_patch_resolve() does not say why.
+    """
+    path = variant("no-btf", ("src/patch.c", '("__start_BTF")', '("__start_NONE")'))
+    said = refused(vm, "", "BTF", "expected", "found none", errno="not supported", module=path)
+    assert "CONFIG_DEBUG_INFO_BTF" in said
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie-backports")
+def test_native_held(vm, gate, endpoint):
+    """Another ops has IPMODIFY on the kernel's own gate: it cannot be told to stand aside. Both
+    close, so the window is as silent as ever, and an attach in it is refused by the kernel's, as
+    without the module. One line says so, and status.
+
+    Deliberate break: rg_patch_settle() does not name the holder.
+    """
+    function = "pci_dev_reset_iommu_prepare"
+    one = endpoint()
+    rgx(vm, "ipmodify", function, "on")
+    marker = note(vm, f"case: {function} is held")
+    try:
+        vm.sh(f"insmod /lab/resetgate.ko {PATIENT}")
+        lines = [line for line in tries(vm, marker) if "native off" in line]
+        assert len(lines) == 1 and function in lines[0] and "expected" in lines[0], lines
+        assert [line for line in tries(vm, marker) if " off: " in line] == lines
+        sets = {key: value for key, value in status(vm).items() if key.startswith("set ")}
+        assert [key for key, value in sets.items() if value == "off"] == ["set native"], sets
+        with told(vm, one) as story, one.storm(), one.window():
+            assert not one.context.present and not one.ats_on
+            one.rounds(30)
+            assert one.errno("detach") == 0 and one.errno("attach", one.b) == -codes.EBUSY
+        # Few: the kernel's has detached it by the time of its FLR.
+        assert story[0].in_window().dev_tlb(FIRST) == [] and story[0].withheld()
+        assert one.errno("attach", one.a) == 0 and one.context.present and one.ats_on
+    finally:
+        vm.sh("[ ! -d /sys/module/resetgate ] || rmmod resetgate")
+        rgx(vm, "ipmodify", function, "off")
+    gate()
+    with one.window():
+        assert not one.context.present
+        assert one.errno("detach") == 0 and one.errno("attach", one.a) == 0
+    assert one.context.present and one.ats_on
 
 
 @pytest.mark.modes("noiommu")
