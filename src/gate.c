@@ -437,6 +437,9 @@ static void rg_gate_park_work(struct work_struct *work)
 	struct rg_scope *vfs = NULL;
 
 	mutex_lock(&state->lock);
+	/* It opens after that one, whose reset is over. */
+	if (state->depth && !state->dead && rg_scope_pf_is_busy(state))
+		rg_gate_watch(state);
 	/* One that is being closed is not in reset yet: rg_gate_fenced(). */
 	if (state->phase == RG_CLOSED && !state->dead && !state->busy && !state->unfenced &&
 	    !time_before(jiffies, state->park_at)) {

@@ -153,6 +153,27 @@ struct rg_scope *rg_scope_function(const struct pci_dev *pdev)
 }
 
 /**
+ * rg_scope_pf_is_busy - whether a VF waits for the IOMMU group of its PF
+ * @state: any function's state
+ *
+ * Context: Process context, under the state's lock; it is not dead, so a VF has its PF.
+ * Return: true if the PF's reset is over, and it opens when its group is free.
+ */
+bool rg_scope_pf_is_busy(const struct rg_state *state)
+{
+	const struct rg_state *pf;
+	bool busy;
+
+	if (!state->pdev->is_virtfn)
+		return false;
+	rcu_read_lock();
+	pf = rg_registry_find(pci_physfn(state->pdev));
+	busy = pf && READ_ONCE(pf->busy);
+	rcu_read_unlock();
+	return busy;
+}
+
+/**
  * rg_scope_free - let go of the functions
  * @scope: may be NULL
  *

@@ -21,6 +21,7 @@ struct rg_scope *rg_scope_below(const struct pci_bus *bus);
 struct rg_scope *rg_scope_slot(const struct pci_slot *slot);
 struct rg_scope *rg_scope_vfs(const struct pci_dev *pf);
 struct rg_scope *rg_scope_function(const struct pci_dev *pdev);
+bool rg_scope_pf_is_busy(const struct rg_state *state);
 void rg_scope_free(struct rg_scope *scope);
 
 void rg_scope_enter(struct rg_scope *scope, enum rg_reason why);

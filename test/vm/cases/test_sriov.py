@@ -4,7 +4,7 @@
 import pytest
 from lab import pci
 
-from scenario import gate_file
+from scenario import dmesg_since, gate_file, note
 from tree import IN, OUT, flr_above, settled
 
 pytestmark = pytest.mark.machine("scenario")
@@ -91,3 +91,23 @@ def test_late_pf(vm, gate, vfs):
     assert all(len(events) == 1 for events in on.values()), on
     assert on[PF][0].index < min(on[ONE][0].index, on[TWO][0].index)
     assert on[PF][0].at - story.mark(OUT).at > 1, "it was not late: nothing was tested"
+
+
+@pytest.mark.once
+@pytest.mark.kernels("trixie", "trixie-backports")
+def test_pf_later_than_park_timeout(vm, gate, vfs):
+    """I9: VFs that wait for their PF, whose reset is over and whose group stays busy, are not
+    parked for a reset that goes on, however long that takes.
+
+    Deliberate break: rg_gate_park_work() does not ask for the PF.
+    """
+    gate("park_timeout_s=2")
+    marker = note(vm, "case: a PF later than park_timeout_s")
+    stories = flr_above(vm, PF, vfs, lambda: vm.sh(f"rgx holdmutex {PF} 5000"))
+    vm.sh("rgx idle", timeout=60)
+    settled(vm, vfs)
+    story = stories[ONE].all
+    on = [event for event, on in story.ats_writes(ONE, vfs[0].config.ats) if on]
+    assert on[0].at - story.mark(OUT).at > 3, "it was not late: nothing was tested"
+    assert not [line for line in dmesg_since(vm, marker) if "parked" in line]
+    assert all(this.context.present and this.ats_on for this in vfs)
