@@ -4,7 +4,7 @@
 import pytest
 from lab import images, machines, pci
 
-from scenario import asked, dmesg_since, gate_file, note, rgx, tail
+from scenario import PATIENT, asked, dmesg_since, gate_file, note, rgx, status, tail
 from tree import (ASIDE, DOWN, IN, ONE, OUT, ROOT, TWO, UP, anew, flr_above, held_bus, seen,
                   settled, told_all)
 
@@ -222,6 +222,36 @@ def test_own_bus_reset(vm, gate, endpoint):
     assert [event for event in story.all.dev_tlb(ONE)
             if start.index < event.index < story.restored.index] == []
     assert one.context.present and one.ats_on and gate_file(vm, ONE, "state") == "open"
+    anew(vm, [one])
+
+
+@pytest.mark.once
+@pytest.mark.reload
+@pytest.mark.kernels("trixie")
+def test_without_memory(vm, variant, gate, endpoint):
+    """No memory for the list of what a bus reset concerns: it runs as without the module, with a
+    line and a count; a caller that restores wants a list of its own, and says so, too.
+
+    Deliberate break: rg_closing_without_memory() does not count.
+    """
+    path = variant("no-memory", ("src/scope.c", "\tif (scope)\n\t\tscope->brackets",
+                                 "\tkfree(scope);\n\tscope = NULL;\n"
+                                 "\tif (scope)\n\t\tscope->brackets"))
+    vm.sh(f"insmod {path} {PATIENT}")
+    one = endpoint(ONE)
+    for way, lists in (("raw", 1), ("hot", 3)):
+        marker, before = note(vm, f"case: no memory, {way}"), status(vm)
+        states, stories = race(vm, [one], way)
+        assert states[ONE] == (True, True), "as on a stock kernel"
+        assert len(stories[ONE].all.between(IN, OUT).dev_tlb(ONE)) > 20
+        lines = [line for line in dmesg_since(vm, marker) if "may run ungated" in line]
+        assert len(lines) == lists and all("1 functions" in line for line in lines), lines
+        assert DOWN in lines[0] and "expected memory" in lines[0]
+        assert int(status(vm)["close_timeouts"]) == int(before["close_timeouts"]) + lists
+        assert gate_file(vm, ONE, "windows") == "0"
+        one.rgx("busmaster", "on")
+    with one.window():
+        assert seen(one) == (False, False), "a function's own reset needs no list"
     anew(vm, [one])
 
 

@@ -59,8 +59,8 @@ def test_busy_in_window(vm, gate, endpoint):
     one = endpoint()
     with one.window():
         result = vm.sh("rmmod resetgate", check=False)
-        assert result.rc and "temporarily unavailable" in result.out.lower() or "busy" in \
-            result.out.lower(), result.out
+        said = result.out.lower()
+        assert result.rc and ("temporarily unavailable" in said or "busy" in said), said
         assert not one.context.present
     assert one.context.present
     vm.sh("rmmod resetgate")
