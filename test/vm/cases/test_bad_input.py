@@ -119,7 +119,7 @@ def test_held_by_another_patcher(vm, gate, endpoint, function, name):
     """Another ops has IPMODIFY on a target: that set is off whole, named, and status says so; where
     the rest is of use without it, it works.
 
-    Deliberate break: register each function on its own.
+    Deliberate break: rg_patch_settle() does not name the holder.
     """
     one = endpoint()
     vendor, _ = VENDORS[machines.is_amd(vm.mode)]
@@ -306,9 +306,11 @@ def test_native_held(vm, gate, endpoint):
         with told(vm, one) as story, one.storm(), one.window():
             assert not one.context.present and not one.ats_on
             one.rounds(30)
-            assert one.errno("detach") == 0 and one.errno("attach", one.b) == -codes.EBUSY
         # Few: the kernel's has detached it by the time of its FLR.
         assert story[0].in_window().dev_tlb(FIRST) == [] and story[0].withheld()
+        with one.window():
+            assert one.errno("detach") == 0 and one.errno("attach", one.b) == -codes.EBUSY
+            assert not one.context.present and not one.ats_on
         assert one.errno("attach", one.a) == 0 and one.context.present and one.ats_on
     finally:
         vm.sh("[ ! -d /sys/module/resetgate ] || rmmod resetgate")

@@ -16,7 +16,8 @@ from collections import Counter, deque
 
 from . import aer, build, host, kernels, machines, memory, pci, trace
 from .host import TREE
-from .plan import DOMAINS, IOVA, KINDS, PF, PLACES, PLAIN, VFS, Plan, make_vfs, with_vfs
+from .plan import (DOMAINS, IOVA, KINDS, PF, PLACES, PLAIN, PORTS, VFS, Plan, below, make_vfs,
+                   with_vfs)
 from .vm import VM, CommandFailed, LostVM, Splat
 
 MACHINE = "scenario"
@@ -53,6 +54,7 @@ class Watch:
     def __init__(self, vm):
         self._path, self._offset = vm.trace_path, vm.trace_path.stat().st_size
         self._configs = {bdf: pci.config(vm, bdf) for bdf in PLACES}
+        self._ports = {port: pci.config(vm, port).express for port in PORTS}
         self._dark = set()
         vm.trace_event("pci_cfg_read")
 
@@ -71,8 +73,10 @@ class Watch:
     def _started(self, event):
         """The functions that a write to configuration space resets."""
         if event.bdf not in PLACES:
-            hit = trace.Trace([event]).bus_reset_start(event.bdf)
-            return {bdf for bdf, place in PLACES.items() if hit and event.bdf in place.ports}
+            express = self._ports.get(event.bdf)
+            one = trace.Trace([event])
+            hit = one.bus_reset_start(event.bdf) or (express and one.flr_start(event.bdf, express))
+            return below(event.bdf) if hit else set()
         config = self._configs[event.bdf]
         power = config.capability(pci.CAP_PM)
         flr = event.offset == config.express + trace.DEVCTL and event.value & trace.DEVCTL_FLR

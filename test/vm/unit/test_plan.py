@@ -25,7 +25,7 @@ def test_everything_happens():
     assert {step.error for step in done} == {"", *plan.ERRORS}
     kinds = {reset.kind for step in done for reset in step.resets}
     assert kinds == {"function", "locked", "try", "__locked", "flr", "pm", "bus", "hot",
-                     "secondary"}
+                     "secondary", "subordinate", "bridge"}
     assert {bdf for step in done for bdf in step.made} == set(plan.PLACES)
     assert not [step for step in steps(1, can_replace=False) if "replace" in str(step)]
 
