@@ -387,6 +387,7 @@ static void rg_amd_write_blocked(struct rg_amd_entry *entry)
 		first |= RG_AMD_TV;
 	WRITE_ONCE(entry->blocked, true);
 	WRITE_ONCE(entry->live[0], first);
+	/* Pairs with nothing of the kernel's: the IOMMU reads the entry at any time. */
 	smp_wmb();
 	WRITE_ONCE(entry->live[1], entry->live[1] & RG_AMD_KEPT);
 }

@@ -127,13 +127,18 @@ static int rg_judge_all(const struct rg_btf *btf)
 
 static int rg_judge_table(void)
 {
-	int i;
+	int i, j;
 
-	for (i = 0; i < RG_NR_TARGETS; i++)
+	for (i = 0; i < RG_NR_TARGETS; i++) {
 		printf("target\t%s\t%s\t%s\t%s\n", rg_targets[i].name,
 		       rg_set_names[rg_targets[i].set],
 		       rg_targets[i].proto ? rg_targets[i].proto : "-",
 		       rg_targets[i].lost);
+		for (j = 0; j < RG_OLDER_PROTOS && rg_targets[i].older[j]; j++)
+			printf("older\t%s\t%s\t%s\t%s\n", rg_targets[i].name,
+			       rg_set_names[rg_targets[i].set], rg_targets[i].older[j],
+			       rg_targets[i].lost);
+	}
 	for (i = 0; i < RG_NR_MEMBERS; i++)
 		printf("member\t%s.%s\t%s\t%s\t%d\n", rg_members[i].strct,
 		       rg_members[i].path, rg_set_names[rg_members[i].set],

@@ -223,8 +223,8 @@ class Story:
 
     def __init__(self, vm, endpoint, events):
         self.bdf, self.config = endpoint.bdf, endpoint.config
-        self._amd = machines.is_amd(vm.mode)
-        self._known = () if self._amd else driver_waits(vm.trace_path)
+        self.amd = machines.is_amd(vm.mode)
+        self._known = () if self.amd else driver_waits(vm.trace_path)
         self.all = events
 
     def of(self, vm, endpoint):
@@ -260,7 +260,7 @@ class Story:
         """Invalidations made harmless by resetgate: on VT-d waits that write elsewhere; on AMD-Vi
         invalidations of the function's table entry, of which the first is the block's own.
         """
-        if self._amd:
+        if self.amd:
             return self.blocks()[1:]
         return [event for event in self.all.of(trace.Wait)
                 if event.addr >> 12 not in self._known]

@@ -109,7 +109,9 @@ def silent(story, this, port, storms):
     # From the first that was withheld on: what another storm had begun may follow it.
     withheld = [event for event in story.withheld() if closed[0].index < event.index < on[0].index]
     assert withheld, "the storm sent nothing that had to be withheld"
-    assert len(story.all.between(withheld[0], up).dev_tlb(this.bdf)) < storms
+    # On AMD-Vi it may be the other's, whose gate closes a moment later.
+    if storms == 1 or not story.amd:
+        assert len(story.all.between(withheld[0], up).dev_tlb(this.bdf)) < storms
     if storms == 1:
         # Once the table is open they pass, a moment before ATS is on.
         assert story.all.between(withheld[0], withheld[-1]).dev_tlb(this.bdf) == []
