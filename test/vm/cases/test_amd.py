@@ -35,7 +35,7 @@ def test_entry(vm, gate, endpoint):
     """The device table entry is the blocked one for as long as the window is, whatever the driver
     is asked for meanwhile, and to the bit what the same calls make it without a reset.
 
-    Deliberate breaks: rg_amd_divert_update() or, on 6.1, rg_amd_divert_set() passes all; blocking
+    Deliberate breaks: rg_amd_blocked() finds none; on 6.1 rg_amd_divert_set() passes all; blocking
     keeps the IOTLB bit.
     """
     gate()
