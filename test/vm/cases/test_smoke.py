@@ -2,8 +2,8 @@
 """The lab itself, on stock kernels: needs neither the module nor the exerciser."""
 
 import pytest
-from lab import memory, pci, trace
-from lab.vm import CommandFailed
+from lab import host, memory, pci, trace
+from lab.vm import CommandFailed, LostVM
 
 pytestmark = pytest.mark.machine("scenario")
 
@@ -53,3 +53,27 @@ def test_reset_in_trace(stock_vm):
     start, = window.flr_start(BDF, config.express)
     assert [on for _, on in window.after(start).ats_writes(BDF, config.ats)][-1:] == [True]
     assert stock_vm.mode == "amd" or stock_vm.trace().of(trace.RootSet)
+
+
+@pytest.mark.parametrize("end", ("killed", "panic"))
+@pytest.mark.fresh
+@pytest.mark.once
+@pytest.mark.kernels("trixie")
+def test_lost(stock_vm, end):
+    """A VM that dies in the middle of a request is a failure that says so, and of the next request
+    as well; nobody waits for an answer until time is up.
+
+    Deliberate break: VM._receive() takes the end of the agent's port for an empty answer.
+    """
+    if end == "panic":
+        stock_vm.bg("sleep 2; echo c > /proc/sysrq-trigger")
+    answer = stock_vm.begin("sleep 100", timeout=120)
+    assert stock_vm.alive
+    if end == "killed":
+        stock_vm.kill()
+    patience = host.Patience(60)
+    with pytest.raises(LostVM, match="the VM died during: sleep 100"):
+        answer()
+    assert not patience.over() and not stock_vm.alive
+    with pytest.raises(LostVM):
+        stock_vm.sh("true")
