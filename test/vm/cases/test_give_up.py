@@ -292,7 +292,7 @@ def test_silent_opened(vm, gate, endpoint):
 def test_attach_while_parked(vm, gate, endpoint):
     """I3, I5: attaches go on while a function is parked, and count when it opens.
 
-    Deliberate break: parking ends the diversion to the shadow.
+    Deliberate break: parking opens the table entry.
     """
     gate()
     one = endpoint()

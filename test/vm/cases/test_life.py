@@ -75,7 +75,7 @@ def test_load_and_unload_under_load(vm, gate, endpoint, part):
     """I8: 50 rounds under map, unmap and resets, in parts of ten: over all kernels, with --every on
     each; no splat.
 
-    Deliberate break: free the state without waiting for those in our functions.
+    Deliberate break: rg_valve_shut_down() leaves the valve's ops registered.
     """
     gate()
     one = endpoint()
@@ -104,7 +104,7 @@ def test_load_and_unload_under_load(vm, gate, endpoint, part):
 def test_loaded_in_a_reset(vm, gate, endpoint):
     """A module that is loaded in the middle of a reset leaves that one alone.
 
-    Deliberate break: rg_gate_restored() opens what was never closed.
+    Deliberate break: rg_gate_settle() opens what was never closed.
     """
     one = endpoint()
     with one.window():

@@ -63,7 +63,7 @@ def test_beginning_twice(vm, gate, endpoint):
     """A driver that is told twice to prepare and once that it is done: the next reset is like
     any other.
 
-    Deliberate break: count the prepares in rg_gate_prepared().
+    Deliberate break: rg_gate_restored() leaves it prepared.
     """
     gate()
     one = endpoint()

@@ -140,7 +140,7 @@ def test_table_before_ats(vm, gate, endpoint):
 def test_two_functions_at_once(vm, gate, endpoint):
     """Each function has a window of its own; one's opening does not open the other.
 
-    Deliberate break: one static state for all functions in rg_registry_find().
+    Deliberate break: rg_rids_settle() opens what was blocked first together with another.
     """
     gate()
     one, two = endpoint(FIRST), endpoint(SECOND)
@@ -162,7 +162,7 @@ def test_two_functions_at_once(vm, gate, endpoint):
 def test_neighbour_is_untouched(vm, gate, endpoint):
     """A reset of one function leaves the invalidations of its neighbour alone.
 
-    Deliberate break: the valve's filter ignores the source ID.
+    Deliberate break: the valve's filter does not ask whether it is in a window.
     """
     gate()
     one, two = endpoint(FIRST), endpoint(SECOND)

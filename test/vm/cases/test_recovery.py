@@ -122,7 +122,7 @@ def test_closed_for_the_driver(vm, gate, endpoint):
 def test_can_recover(vm, gate, endpoint):
     """A driver that answers CAN_RECOVER gets no slot_reset: it opens before resume.
 
-    Deliberate break: resume not interposed and rg_recovery_end() unbrackets only.
+    Deliberate break: resume not interposed.
     """
     gate()
     one = endpoint(ONE)

@@ -63,7 +63,7 @@ def test_lost(stock_vm, end):
     """A VM that dies in the middle of a request is a failure that says so, and of the next request
     as well; nobody waits for an answer until time is up.
 
-    Deliberate break: VM._receive() takes the end of the agent's port for an empty answer.
+    Deliberate break: VM._answer() takes a dead QEMU for an empty answer.
     """
     if end == "panic":
         stock_vm.bg("sleep 2; echo c > /proc/sysrq-trigger")

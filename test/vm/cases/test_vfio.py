@@ -234,7 +234,7 @@ def test_error(vm, gate, vfio):
     """A fatal error of a function that VFIO has, whose driver has no slot_reset and no resume: it
     opens when the recovery returns, and the process goes on.
 
-    Deliberate break: no rg_scope_unbracket() in rg_recovery_end().
+    Deliberate break: rg_gate_unbracket() does not settle.
     """
     gate()
     found_again(vm)
