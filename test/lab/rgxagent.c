@@ -34,6 +34,7 @@
 #define JOBS	256
 #define RUNS	(-1)	/* a job that has not ended */
 #define POLL_US	5000
+#define PORT_TRIES 2000
 #define SHELLS	"\"#$&'()*;<>?[\\]`{|}~\t\n"
 
 struct job {
@@ -315,13 +316,23 @@ static void serve(int port)
 	}
 }
 
+/* The node is there a moment before the driver has the port in its list: -ENXIO till then. */
+static int open_port(const char *path)
+{
+	int tries = PORT_TRIES, fd;
+
+	while ((fd = open(path, O_RDWR | O_CLOEXEC)) < 0 && tries--)
+		usleep(POLL_US);
+	return fd;
+}
+
 int main(int argc, char **argv)
 {
 	struct utsname name;
 	int port;
 
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	port = argc == 2 ? open(argv[1], O_RDWR | O_CLOEXEC) : -1;
+	port = argc == 2 ? open_port(argv[1]) : -1;
 	if (port < 0 || null < 0 || uname(&name)) {
 		fprintf(stderr, "usage: rgxagent PORT\n");
 	} else {

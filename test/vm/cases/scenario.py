@@ -63,7 +63,7 @@ def table_function(vm):
 
 def queue_function(vm):
     """The function of the IOMMU's driver that the invalidation valve looks into."""
-    return "__iommu_queue_command_sync" if machines.is_amd(vm.mode) else "qi_submit_sync"
+    return machines.queue_function(vm.mode)
 
 
 def uptime(vm):

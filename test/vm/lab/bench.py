@@ -16,12 +16,11 @@ other tasks.
 import json
 from dataclasses import asdict, dataclass
 
-from . import build, host, pci
+from . import build, host, machines, pci
 from .vm import VM
 
 BDF = "01:00.0"
 MACHINE = "virtio-ats"
-VALVE = "qi_submit_sync"
 PAIRS, SWAPS, BATCHES, RESETS, COLD_RESETS = 200, 50, 40, 12, 3
 SETTLE_MS = 20
 
@@ -32,7 +31,7 @@ COLD_RATIO = 1.5
 ATTACH_RATIO = 1.2
 
 # The valve is disarmed some seconds after the last window.
-_DISARMED = (f"i=0; while cut -d' ' -f1 /sys/kernel/tracing/enabled_functions | grep -qx {VALVE}; "
+_DISARMED = ("i=0; while cut -d' ' -f1 /sys/kernel/tracing/enabled_functions | grep -qx {}; "
              "do i=$((i+1)); [ $i -lt 60 ] || exit 1; sleep 1; done")
 _HELD = """rgx hold {bdf} > /run/held || exit 1
 rgx reset {bdf} function > /run/held 2>&1 &
@@ -70,12 +69,12 @@ class Bench:
     """A function in the exerciser's hands, in an -icount guest."""
 
     def __init__(self, vm):
-        self.vm = vm
+        self.vm, self._valve = vm, machines.queue_function(vm.mode)
         vm.sh("[ -d /sys/module/rglab ] || insmod /lab/rglab.ko")
         # The exerciser's shim over config space is in place from the first figure on.
         for line in (f"bind {BDF}", f"claim {BDF}", f"domain new bench {BDF}",
                      f"attach {BDF} bench", f"hold {BDF}", f"unhold {BDF}",
-                     f"tracer {VALVE} set"):
+                     f"tracer {self._valve} set"):
             vm.sh(f"rgx {line}")
         # The first reset after boot pays for things that have nothing to do with resets.
         self._timed(f"2+{SETTLE_MS} reset {BDF} function")
@@ -152,14 +151,14 @@ class Bench:
         """The same, each with the valve to be armed first."""
         found = []
         for _ in range(COLD_RESETS):
-            self.vm.sh(_DISARMED, timeout=120)
+            self.vm.sh(_DISARMED.format(self._valve), timeout=120)
             found.append(self._timed(f"1+{SETTLE_MS} reset {BDF} function")["min"])
         return min(found)
 
     def register(self):
         """register_ftrace_function() of the valve's function, without the module."""
-        return self._timed(f"{COLD_RESETS}+{SETTLE_MS} tracer {VALVE} on "
-                           f"/ tracer {VALVE} off")["min"]
+        return self._timed(f"{COLD_RESETS}+{SETTLE_MS} tracer {self._valve} on "
+                           f"/ tracer {self._valve} off")["min"]
 
     def native(self):
         """The kernel's own prepare and done; None before 7.0."""
@@ -284,7 +283,7 @@ def run(kernels, modes, path=None):
     for kernel in kernels:
         for mode in modes:
             rows = measure(kernel, mode)
-            print(f"\n{kernel.release}, Intel VT-d {mode}\n\n{table(rows)}\n", flush=True)
+            print(f"\n{kernel.release}, {machines.title(mode)}\n\n{table(rows)}\n", flush=True)
             failed += sum(row.passed is False for row in rows)
             results.append({"kernel": kernel.release, "suite": kernel.key, "mode": mode,
                             "rows": [asdict(row) for row in rows]})

@@ -22,6 +22,16 @@ def is_amd(mode):
     return mode == "amd"
 
 
+def title(mode):
+    """The IOMMU and its mode, for people."""
+    return "AMD-Vi" if is_amd(mode) else f"Intel VT-d {mode}"
+
+
+def queue_function(mode):
+    """The function of the driver that invalidations pass."""
+    return "__iommu_queue_command_sync" if is_amd(mode) else "qi_submit_sync"
+
+
 _VIO = "ats=on,iommu_platform=on,disable-legacy=on"
 
 

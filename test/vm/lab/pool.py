@@ -26,19 +26,6 @@ class Key:
         return "-".join(parts + [f"{name}={value}" for name, value in self.boot])
 
 
-# What is below the root ports is found again, by a driver that believes in what QEMU lacks.
-_AGAIN = """insmod /lab/rglab.ko && rgx amdats || exit
-for function in /sys/bus/pci/devices/0000:00:1c.*/0000:*; do
-	case $function in *:pcie*) ;; *) echo 1 > $function/remove || exit ;; esac
-done
-echo 1 > /sys/bus/pci/rescan"""
-
-
-def _give_ats(vm):
-    """QEMU's AMD-Vi lacks EPHSup and GIOSup; from 6.12 on the driver uses no ATS without."""
-    vm.sh(_AGAIN, timeout=60)
-
-
 class Pool:
     """At most one VM; it belongs to one key. A VM that died is replaced at the next get()."""
 
@@ -67,10 +54,7 @@ class Pool:
             files += upstream.guest_files(kernel)
         vm = VM(kernel, key.mode, key.machine, files=files,
                 unpacked=(key.mode, key.machine) != AS_SHIPPED, **dict(key.boot))
-        vm.start()
-        if machines.is_amd(key.mode) and kernel.series >= (6, 12):
-            _give_ats(vm)
-        return vm
+        return vm.start()
 
     def close(self):
         """End it cleanly; raises if it does not end so."""

@@ -338,7 +338,7 @@ def arguments(parser):
 def _soak_one(kernel, mode, args):
     with VM(kernel, mode, MACHINE, files=build.guest_files(kernel), name="soak") as guest:
         host.say(f"soak: {kernel.key} {mode}, seed {args.seed}: {guest.dir}")
-        guest.sh("insmod /lab/rglab.ko; "
+        guest.sh("[ -d /sys/module/rglab ] || insmod /lab/rglab.ko; "
                  "insmod /lab/resetgate.ko close_timeout_ms=10000")
         said = soak(guest, args.seconds, args.seed)
         guest.sh("rmmod resetgate", timeout=120)
