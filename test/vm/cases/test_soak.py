@@ -4,7 +4,7 @@
 import pytest
 from lab import soak
 
-pytestmark = [pytest.mark.machine("scenario"), pytest.mark.vtd]  # whose an invalidation is
+pytestmark = pytest.mark.machine("scenario")
 
 SECONDS, SEED = 60, 3
 
@@ -15,7 +15,7 @@ def test_soak(vm, gate):
     """I1 to I9: resets of all kinds on a PF, its VFs, two functions below a switch and one by
     itself, with attaches, maps, binds, errors and removals in them. After each step all is open,
     tables and config space are what the kernel believes, and the trace shows no ATC invalidation
-    in any reset. A longer case than others, by its nature.
+    in any reset (on VT-d). A longer case than others, by its nature.
 
     Deliberate breaks: rg_scope_leave() leaves the first state only; rg_gate_leave() lets a
     bracket of another task keep the window open.

@@ -4,7 +4,7 @@
 The judge asks QEMU: the IOMMU's tables in guest memory, config space, and the trace, in which
 no ATC invalidation may follow the write that starts a reset until the function opens. Opening
 begins with a read of ATS control and ends with the write that turns ATS on; the filter goes off
-between the two.
+between the two. Whose an invalidation is, QEMU's AMD-Vi does not say: there the trace is no judge.
 """
 
 import random
