@@ -166,3 +166,23 @@ def test_bus_reset_meets_function_reset(vm, gate, group):
     for bdf in (ONE, TWO):
         vm.sh(f"echo 1 > {pci.sysfs(bdf)}/remove")
     vm.sh(f"echo 1 > {pci.sysfs(BRIDGE)}/rescan")
+
+
+@pytest.mark.modes("amd")
+def test_growth_beside_a_sibling(vm, gate, group):
+    """The page table of both gets a level more while one is in reset: the entry that they share is
+    the living one's, with the new level, and not a copy of the blocked one.
+
+    Deliberate break: rg_amd_divert_clone() looks at the alias alone.
+    """
+    gate("scope=all")
+    before = alias(vm)
+    with window(vm, ONE):
+        rgx(vm, "map", "d", hex(1 << 39), "0x1000", OLD)
+        shared = alias(vm)
+        assert not memory.context_entry(vm, ONE).present
+        assert shared.present and shared.mode > before.mode
+        assert memory.context_entry(vm, TWO).pointer == shared.pointer
+    assert alias(vm).words == shared.words
+    assert memory.context_entry(vm, ONE).pointer == shared.pointer
+    rgx(vm, "unmap", "d", hex(1 << 39), "0x1000")
