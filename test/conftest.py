@@ -4,6 +4,7 @@
 import os
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from lab import build, host, images, kernels, machines, pool
 from lab.__main__ import setup
@@ -122,6 +123,22 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=place)
     for item in items:
         item.stash[_KEY] = _key(item)
+
+
+def pytest_runtest_protocol(item, nextitem):
+    """Where the emulated CPU is to blame, and that can be seen (splats.stray_breakpoint()), a case
+    is run once more, and the run says so."""
+    hook, where = item.ihook, {"nodeid": item.nodeid, "location": item.location}
+    hook.pytest_runtest_logstart(**where)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if any(report.failed and "EmulatorFault" in report.longreprtext for report in reports):
+        print("\nthe emulated CPU executed a breakpoint that was not there; once more", flush=True)
+        item._initrequest()  # pylint: disable=protected-access # as pytest-rerunfailures does
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    for report in reports:
+        hook.pytest_runtest_logreport(report=report)
+    hook.pytest_runtest_logfinish(**where)
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)

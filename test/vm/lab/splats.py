@@ -38,3 +38,14 @@ def scan(text, allowed=()):
     deny = re.compile("|".join(DENY))
     allow = re.compile("|".join([entry.pattern for entry in ALLOW] + list(allowed)))
     return [line for line in text.splitlines() if deny.search(line) and not allow.search(line)]
+
+
+def stray_breakpoint(text):
+    """Whether the kernel died of a breakpoint that is not in memory.
+
+    The kernel patches code under CPUs that run it by a breakpoint, and forgets it once each CPU was
+    interrupted. QEMU's CPUs, a thread each, now and then keep the translation of one for good: they
+    translate what another CPU is about to overwrite. The oops shows the byte that was executed.
+    """
+    found = re.search(r"\bint3: 0000 .*?Code: [0-9a-f ]*?([0-9a-f]{2}) <", text, re.S)
+    return bool(found) and found[1] != "cc"

@@ -36,6 +36,10 @@ class LostVM(Exception):
     """The guest is gone or does not answer."""
 
 
+class EmulatorFault(LostVM):
+    """The emulated CPU did what no CPU does: see splats.stray_breakpoint()."""
+
+
 class CommandFailed(AssertionError):
     """A command in the guest failed where it must not."""
 
@@ -192,7 +196,7 @@ class VM:
             self._await_end(host.Patience(30))
             console = self.console()
             if "reboot: Power down" not in console:
-                raise LostVM(f"the VM ended without powering off\n{self.console_tail()}")
+                raise self._lost("the VM ended without powering off")
             self.check_console()
         finally:
             self.kill()
@@ -264,7 +268,12 @@ class VM:
         try:
             self._agent.sendall(data)
         except OSError as error:
-            raise LostVM(f"the agent's port takes nothing: {error}\n{self.console_tail()}") from error
+            raise self._lost(f"the agent's port takes nothing: {error}") from error
+
+    def _lost(self, text, more=""):
+        """What to raise now that the guest is gone."""
+        kind = EmulatorFault if splats.stray_breakpoint(self.console()) else LostVM
+        return kind(f"{text}\n{self.console_tail()}{more}")
 
     def _bytes(self):
         """What the agent's port has for us; nothing where QEMU is gone."""
@@ -293,8 +302,8 @@ class VM:
         data = self._bytes()
         if not data:
             self._process.wait()
-            raise LostVM(f"the VM died during: {what}\n{self.console_tail()}\n"
-                         f"{self._file_tail('qemu.log', 500)}")
+            raise self._lost(f"the VM died during: {what}",
+                             "\n" + self._file_tail("qemu.log", 500))
         self._buffer += data
 
     def ask(self, kind, text, timeout=30):
