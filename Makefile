@@ -13,7 +13,7 @@ all: ## build resetgate.ko for the kernel KVER= (default: the running one) or KD
 	@test -d "$(KDIR)" || { echo "$(NAME): no kernel headers in $(KDIR): install linux-headers-$(KVER), or give KVER= or KDIR=" >&2; exit 1; }
 	$(MAKE) -C "$(KDIR)" M="$(CURDIR)" modules
 
-check: ## set up all that is needed and run the tests (root; about 30 minutes on two cores)
+check: ## set up all that is needed and run the tests (root; about 50 minutes on two cores)
 	test/vm/run check $(ARGS)
 
 check-red: ## break the module on purpose, one way at a time, and see the tests fail (root)
