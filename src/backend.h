@@ -18,10 +18,20 @@
  * @init: makes its calls ready; the set is usable. Returns 0, -ENODEV
  *	where no such IOMMU is in use, or an error
  * @exit: undoes @init
+ * @preempted: whether what submits an invalidation may be preempted between the
+ *	valve and the end of its wait for the hardware, outside of any RCU read
+ *	section and of the group mutex. NULL: never
  * @match: whether this driver translates for the device
- * @key: the device's own requester ID as its IOMMU knows it, with the segment
+ * @ids: has rg_rids_add() add each requester ID of the function as its IOMMU knows
+ *	it, the function's own first; returns 0 or the error of that
  * @adopt: learns all that @block and @unblock will need, allocations included;
  *	may sleep. Returns 0, or an error and the function stays uncovered
+ * @lock: the mutex under which entries change, inside the group mutex; the core holds
+ *	it over @block and @unblock. NULL: the group mutex is enough. Each requester ID
+ *	has one function where there is one
+ * @takes: whether the hardware takes a command now, seen by one that does nothing. Of the
+ *	space of a requester ID; in a worker and under no lock, for it may wait for
+ *	ever. NULL: a grace period shows it, for who submits waits until it does
  * @block: withholds the driver's writes of the entry, blocks it, flushes the
  *	IOMMU's caches. Under the group mutex; cannot fail. The function is one of
  *	those that have the requester ID; NULL where the last that closed is gone
@@ -41,9 +51,12 @@ struct rg_backend {
 
 	int (*init)(void);
 	void (*exit)(void);
+	bool (*preempted)(void);
 	bool (*match)(struct device *dev);
-	u32 (*key)(struct pci_dev *pdev);
+	int (*ids)(struct rg_state *state);
 	int (*adopt)(struct rg_rid *rid, struct pci_dev *pdev);
+	struct mutex *(*lock)(void);
+	bool (*takes)(const void *space);
 	void (*block)(struct rg_rid *rid, struct pci_dev *pdev);
 	void (*unblock)(struct rg_rid *rid, struct pci_dev *pdev);
 	void (*flush)(struct rg_rid *rid);
@@ -56,5 +69,6 @@ ssize_t rg_backends_show(char *buf);
 
 extern const struct rg_backend rg_vtd_backend;
 extern const struct rg_backend rg_amd_backend;
+extern const struct rg_backend rg_smmuv3_backend;
 
 #endif /* RG_BACKEND_H */

@@ -74,17 +74,10 @@ typedef void rg_amd_set_dte_by_id_fn(struct amd_iommu *iommu, u16 devid,
 typedef int rg_amd_clone_fn(struct pci_dev *pdev, u16 alias, void *data);
 typedef int rg_amd_queue_fn(struct amd_iommu *iommu, struct iommu_cmd *cmd, bool sync);
 
-DEFINE_STATIC_CALL_NULL(rg_sc_amd_update_dte, rg_amd_update_dte_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_amd_set_dte_by_id, rg_amd_set_dte_by_id_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_amd_clone, rg_amd_clone_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_amd_queue, rg_amd_queue_fn);
-
-/* Which set_dte_entry() this is: RG_T_AMD_SET_DTE's prototypes. */
-enum rg_amd_set_dte {
-	RG_AMD_SET_DTE_WITH_TOP,
-	RG_AMD_SET_DTE_BY_DATA,
-	RG_AMD_SET_DTE_BY_ID,
-};
+RG_CALL_DEFINE(rg_call_amd_update_dte, rg_amd_update_dte_fn);
+RG_CALL_DEFINE(rg_call_amd_set_dte_by_id, rg_amd_set_dte_by_id_fn);
+RG_CALL_DEFINE(rg_call_amd_clone, rg_amd_clone_fn);
+RG_CALL_DEFINE(rg_call_amd_queue, rg_amd_queue_fn);
 
 /* In &rg_rid.priv. The live entry is in a table that stays for good. */
 struct rg_amd_entry {
@@ -126,7 +119,7 @@ static notrace u16 rg_amd_devid(struct iommu_dev_data *data)
 /* The caller is in an RCU read section, or its preemption is off. */
 static notrace struct rg_rid *rg_amd_blocked(struct amd_iommu *iommu, u16 devid)
 {
-	struct rg_rid *rid = rg_rids_find(rg_amd_key_of(iommu, devid));
+	struct rg_rid *rid = rg_rids_find(NULL, rg_amd_key_of(iommu, devid));
 
 	return rid && READ_ONCE(rg_amd_entry(rid)->blocked) ? rid : NULL;
 }
@@ -138,7 +131,7 @@ static void rg_amd_record(struct amd_iommu *iommu, u16 devid)
 	struct rg_rid *rid;
 
 	rcu_read_lock();
-	rid = rg_rids_find(rg_amd_key_of(iommu, devid));
+	rid = rg_rids_find(NULL, rg_amd_key_of(iommu, devid));
 	if (rid) {
 		atomic64_inc(&rid->recorded);
 		trace_record(rid->key);
@@ -229,7 +222,7 @@ static notrace void rg_amd_filter(unsigned long ip, unsigned long parent_ip,
 	if (cmd[1] >> RG_AMD_OP_SHIFT != RG_AMD_OP_IOTLB)
 		return;
 	preempt_disable_notrace();
-	rid = rg_rids_find(rg_amd_key_of(iommu, cmd[0] & 0xffff));
+	rid = rg_rids_find(NULL, rg_amd_key_of(iommu, cmd[0] & 0xffff));
 	if (rid && rg_rids_withholds(rid)) {
 		cmd[0] &= 0xffff;
 		cmd[1] = RG_AMD_OP_DEVTAB << RG_AMD_OP_SHIFT;
@@ -259,7 +252,7 @@ static int rg_amd_queue(struct amd_iommu *iommu, u32 *cmd)
 	int rc;
 
 	raw_spin_lock_irqsave(lock, flags);
-	rc = static_call(rg_sc_amd_queue)(iommu, (struct iommu_cmd *)cmd, true);
+	rc = rg_call(rg_call_amd_queue)(iommu, (struct iommu_cmd *)cmd, true);
 	raw_spin_unlock_irqrestore(lock, flags);
 	return rc;
 }
@@ -319,10 +312,12 @@ static bool rg_amd_match(struct device *dev)
 	return (unsigned long)dev->iommu->iommu_dev->ops == rg_target_addr(RG_T_AMD_OPS);
 }
 
-static u32 rg_amd_key(struct pci_dev *pdev)
+static int rg_amd_ids(struct rg_state *state)
 {
-	return rg_amd_key_of(rg_amd_iommu(&pdev->dev),
-			     rg_amd_devid(dev_iommu_priv_get(&pdev->dev)));
+	struct device *dev = &state->pdev->dev;
+
+	return rg_rids_add_aliases(state, rg_amd_key_of(rg_amd_iommu(dev),
+							rg_amd_devid(dev_iommu_priv_get(dev))));
 }
 
 /*
@@ -412,7 +407,7 @@ static void rg_amd_write_by_id(struct rg_amd_entry *entry, struct iommu_dev_data
 {
 	if (!domain)
 		return;
-	static_call(rg_sc_amd_set_dte_by_id)(entry->iommu, rg_amd_devid(data), domain,
+	rg_call(rg_call_amd_set_dte_by_id)(entry->iommu, rg_amd_devid(data), domain,
 					     *rg_member(data, RG_M_AMD_DATA_ATS, bool),
 					     *rg_member(data, RG_M_AMD_DATA_V2, bool));
 }
@@ -426,11 +421,11 @@ static void rg_amd_write_open(struct rg_rid *rid, struct pci_dev *pdev,
 
 	WRITE_ONCE(entry->blocked, false);
 	if (devid != rg_amd_devid(data))
-		static_call(rg_sc_amd_clone)(pdev, devid, pdev);
+		rg_call(rg_call_amd_clone)(pdev, devid, pdev);
 	else if (rg_target_variant(RG_T_AMD_SET_DTE) == RG_AMD_SET_DTE_BY_ID)
 		rg_amd_write_by_id(entry, data, domain);
 	else
-		static_call(rg_sc_amd_update_dte)(data, domain != NULL);
+		rg_call(rg_call_amd_update_dte)(data, domain != NULL);
 }
 
 static void rg_amd_unblock(struct rg_rid *rid, struct pci_dev *pdev)
@@ -458,28 +453,16 @@ static void rg_amd_flush(struct rg_rid *rid)
 	rg_amd_execute(entry->iommu, cmd, rid->key & 0xffff);
 }
 
-/* What writes an entry, and what it is written from, has to fit together. */
-static bool rg_amd_fits(void)
-{
-	if (rg_target_variant(RG_T_AMD_SET_DTE) != RG_AMD_SET_DTE_BY_ID)
-		return rg_target_present(RG_T_AMD_UPDATE_DTE);
-	return rg_member_present(RG_M_AMD_DATA_ATS) && rg_member_present(RG_M_AMD_DATA_V2);
-}
-
 static int rg_amd_init(void)
 {
 	if (list_empty((struct list_head *)rg_target_addr(RG_T_AMD_LIST)))
 		return -ENODEV;
-	if (!rg_amd_fits()) {
-		pr_warn("amd off: expected dev_update_dte(), or a set_dte_entry() by device ID, found neither; devices behind an AMD IOMMU are not gated; look for a newer resetgate\n");
-		return -EOPNOTSUPP;
-	}
 	if (rg_target_variant(RG_T_AMD_SET_DTE) == RG_AMD_SET_DTE_BY_ID)
-		rg_static_call_aim(rg_sc_amd_set_dte_by_id, RG_T_AMD_SET_DTE);
+		rg_call_aim(rg_call_amd_set_dte_by_id, RG_T_AMD_SET_DTE);
 	else
-		rg_static_call_aim(rg_sc_amd_update_dte, RG_T_AMD_UPDATE_DTE);
-	rg_static_call_aim(rg_sc_amd_clone, RG_T_AMD_CLONE_ALIAS);
-	rg_static_call_aim(rg_sc_amd_queue, RG_T_AMD_QUEUE_COMMAND);
+		rg_call_aim(rg_call_amd_update_dte, RG_T_AMD_UPDATE_DTE);
+	rg_call_aim(rg_call_amd_clone, RG_T_AMD_CLONE_ALIAS);
+	rg_call_aim(rg_call_amd_queue, RG_T_AMD_QUEUE_COMMAND);
 	rg_valve_set_up(&rg_amd_valve);
 	return 0;
 }
@@ -498,7 +481,7 @@ const struct rg_backend rg_amd_backend = {
 	.init = rg_amd_init,
 	.exit = rg_amd_exit,
 	.match = rg_amd_match,
-	.key = rg_amd_key,
+	.ids = rg_amd_ids,
 	.adopt = rg_amd_adopt,
 	.block = rg_amd_block,
 	.unblock = rg_amd_unblock,

@@ -5,8 +5,13 @@
 #include "../backend.h"
 
 static const struct rg_backend *const rg_backends[] = {
+#ifdef CONFIG_X86_64
 	&rg_vtd_backend,
 	&rg_amd_backend,
+#endif
+#ifdef CONFIG_ARM64
+	&rg_smmuv3_backend,
+#endif
 };
 
 static bool rg_backends_up[ARRAY_SIZE(rg_backends)];

@@ -65,9 +65,9 @@ typedef void rg_vtd_flush_pasid_fn(struct intel_iommu *iommu, u16 did, u64 granu
 				   u32 pasid);
 typedef void rg_vtd_flush_write_fn(struct intel_iommu *iommu);
 
-DEFINE_STATIC_CALL_NULL(rg_sc_vtd_context, rg_vtd_context_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_vtd_flush_pasid, rg_vtd_flush_pasid_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_vtd_flush_write, rg_vtd_flush_write_fn);
+RG_CALL_DEFINE(rg_call_vtd_context, rg_vtd_context_fn);
+RG_CALL_DEFINE(rg_call_vtd_flush_pasid, rg_vtd_flush_pasid_fn);
+RG_CALL_DEFINE(rg_call_vtd_flush_write, rg_vtd_flush_write_fn);
 
 /* In &rg_rid.priv. The live entry is in a table that its IOMMU keeps for good. */
 struct rg_vtd_entry {
@@ -144,7 +144,7 @@ static void rg_vtd_write_back(const struct rg_vtd_entry *entry)
 
 static notrace struct rg_rid *rg_vtd_rid(struct intel_iommu *iommu, u16 sid)
 {
-	return rg_rids_find((u32)rg_vtd_segment(iommu) << 16 | sid);
+	return rg_rids_find(NULL, (u32)rg_vtd_segment(iommu) << 16 | sid);
 }
 
 /*
@@ -249,15 +249,15 @@ static bool rg_vtd_match(struct device *dev)
 }
 
 /* The driver's own idea of it. Subdevices are not covered: rg_rids_is_own(). */
-static u32 rg_vtd_key(struct pci_dev *pdev)
+static int rg_vtd_ids(struct rg_state *state)
 {
-	void *info = dev_iommu_priv_get(&pdev->dev);
+	void *info = dev_iommu_priv_get(&state->pdev->dev);
 	struct intel_iommu *iommu = *rg_member(info, RG_M_VTD_INFO_IOMMU,
 					       struct intel_iommu *);
+	u16 sid = PCI_DEVID(*rg_member(info, RG_M_VTD_INFO_BUS, u8),
+			    *rg_member(info, RG_M_VTD_INFO_DEVFN, u8));
 
-	return (u32)rg_vtd_segment(iommu) << 16 |
-	       PCI_DEVID(*rg_member(info, RG_M_VTD_INFO_BUS, u8),
-			 *rg_member(info, RG_M_VTD_INFO_DEVFN, u8));
+	return rg_rids_add_aliases(state, (u32)rg_vtd_segment(iommu) << 16 | sid);
 }
 
 static bool rg_vtd_is_scalable(struct intel_iommu *iommu)
@@ -281,7 +281,7 @@ static int rg_vtd_adopt(struct rg_rid *rid, struct pci_dev *pdev)
 		return -EOPNOTSUPP;
 	entry->scalable = rg_vtd_is_scalable(entry->iommu);
 	spin_lock(rg_vtd_lock(entry->iommu));
-	entry->live = (u64 *)static_call(rg_sc_vtd_context)(entry->iommu, PCI_BUS_NUM(sid),
+	entry->live = (u64 *)rg_call(rg_call_vtd_context)(entry->iommu, PCI_BUS_NUM(sid),
 							    sid & 0xff, 1);
 	spin_unlock(rg_vtd_lock(entry->iommu));
 	return entry->live ? 0 : -ENOMEM;
@@ -301,7 +301,7 @@ static void rg_vtd_flush_blocked(const struct rg_vtd_entry *entry, u16 sid)
 		rg_vtd_flush_iotlb(entry, did, RG_VTD_IOTLB_DOMAIN);
 		return;
 	}
-	static_call(rg_sc_vtd_flush_pasid)(entry->iommu, 0, RG_VTD_PASID_GLOBAL, 0);
+	rg_call(rg_call_vtd_flush_pasid)(entry->iommu, 0, RG_VTD_PASID_GLOBAL, 0);
 	rg_vtd_flush_iotlb(entry, 0, RG_VTD_IOTLB_GLOBAL);
 }
 
@@ -325,7 +325,7 @@ static void rg_vtd_block(struct rg_rid *rid, struct pci_dev *pdev)
 static void rg_vtd_flush_opened(const struct rg_vtd_entry *entry, u16 sid)
 {
 	if (!(*rg_member(entry->iommu, RG_M_VTD_CAP, u64) & RG_VTD_CAP_CM)) {
-		static_call(rg_sc_vtd_flush_write)(entry->iommu);
+		rg_call(rg_call_vtd_flush_write)(entry->iommu);
 		return;
 	}
 	rg_vtd_flush_context(entry, 0, sid);
@@ -368,9 +368,9 @@ static int rg_vtd_init(void)
 	rg_vtd_sink_phys = virt_to_phys(rg_vtd_sink);
 	rg_vtd_free_start = rg_target_addr(RG_T_VTD_FREE_DMAR_IOMMU);
 	rg_vtd_free_end = rg_vtd_free_start + rg_target_size(RG_T_VTD_FREE_DMAR_IOMMU);
-	rg_static_call_aim(rg_sc_vtd_context, RG_T_VTD_CONTEXT_ADDR);
-	rg_static_call_aim(rg_sc_vtd_flush_pasid, RG_T_VTD_FLUSH_PASID_CACHE);
-	rg_static_call_aim(rg_sc_vtd_flush_write, RG_T_VTD_FLUSH_WRITE_BUFFER);
+	rg_call_aim(rg_call_vtd_context, RG_T_VTD_CONTEXT_ADDR);
+	rg_call_aim(rg_call_vtd_flush_pasid, RG_T_VTD_FLUSH_PASID_CACHE);
+	rg_call_aim(rg_call_vtd_flush_write, RG_T_VTD_FLUSH_WRITE_BUFFER);
 	rg_valve_set_up(&rg_vtd_valve);
 	return 0;
 }
@@ -395,7 +395,7 @@ const struct rg_backend rg_vtd_backend = {
 	.init = rg_vtd_init,
 	.exit = rg_vtd_exit,
 	.match = rg_vtd_match,
-	.key = rg_vtd_key,
+	.ids = rg_vtd_ids,
 	.adopt = rg_vtd_adopt,
 	.block = rg_vtd_block,
 	.unblock = rg_vtd_unblock,
