@@ -659,10 +659,27 @@ static bool rg_btf_same(const struct rg_btf_member *a,
 	       !strcmp(a->type, b->type);
 }
 
+/* The next structure of a name, of those that have the member @having where it is given. */
+static int rg_btf_record(const struct rg_btf *btf, u32 *id, const char *strct,
+			 const char *having)
+{
+	struct rg_btf_member is;
+	int err;
+
+	do {
+		*id = rg_btf_find(btf, *id, strct, RG_BTF_RECORDS);
+		if (!*id)
+			return -ENOENT;
+		err = having ? rg_btf_path(btf, *id, having, &is) : 0;
+	} while (err == -ENOENT);
+	return err;
+}
+
 /**
  * rg_btf_member - where a member of a structure or union is, and its type
  * @btf: the reader
  * @strct: the structure's name
+ * @having: a member by which it is told from others of that name, or NULL
  * @path: the member's name; "a.b" for b of the structure that is member a.
  *        Members of anonymous structures and unions need no component.
  * @out: the answer
@@ -672,23 +689,24 @@ static bool rg_btf_same(const struct rg_btf_member *a,
  * structures of this name disagree, -E2BIG if the type's text does not fit,
  * -EINVAL if the BTF is corrupt.
  */
-int rg_btf_member(const struct rg_btf *btf, const char *strct, const char *path,
-		  struct rg_btf_member *out)
+int rg_btf_member(const struct rg_btf *btf, const char *strct, const char *having,
+		  const char *path, struct rg_btf_member *out)
 {
 	struct rg_btf_member other;
-	u32 id;
+	u32 id = 0;
 	int err, err2;
 
 	memset(out, 0, sizeof(*out));
-	id = rg_btf_find(btf, 0, strct, RG_BTF_RECORDS);
-	if (!id)
-		return -ENOENT;
+	err = rg_btf_record(btf, &id, strct, having);
+	if (err)
+		return err;
 	err = rg_btf_path(btf, id, path, out);
 	while (!err || err == -ENOENT) {
-		id = rg_btf_find(btf, id, strct, RG_BTF_RECORDS);
-		if (!id)
+		err2 = rg_btf_record(btf, &id, strct, having);
+		if (err2 == -ENOENT)
 			break;
-		err2 = rg_btf_path(btf, id, path, &other);
+		if (!err2)
+			err2 = rg_btf_path(btf, id, path, &other);
 		if (err2 != err)
 			err = err2 && err2 != -ENOENT ? err2 : -EEXIST;
 		else if (!err && !rg_btf_same(out, &other))

@@ -39,7 +39,7 @@ struct rg_btf_member {
 int rg_btf_open(struct rg_btf *btf, const void *data, size_t size);
 void rg_btf_close(struct rg_btf *btf);
 int rg_btf_func(const struct rg_btf *btf, const char *name, char *proto);
-int rg_btf_member(const struct rg_btf *btf, const char *strct, const char *path,
-		  struct rg_btf_member *out);
+int rg_btf_member(const struct rg_btf *btf, const char *strct, const char *having,
+		  const char *path, struct rg_btf_member *out);
 
 #endif /* RG_BTF_H */

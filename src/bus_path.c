@@ -23,10 +23,10 @@ typedef int rg_hotplug_slot_fn(struct hotplug_slot *hotplug, bool probe);
 typedef int rg_reset_bus_fn(struct pci_bus *bus);
 typedef int rg_reset_bridge_fn(struct pci_dev *bridge);
 
-DEFINE_STATIC_CALL_NULL(rg_sc_secondary_bus, rg_secondary_bus_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_hotplug_slot, rg_hotplug_slot_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_reset_bus, rg_reset_bus_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_reset_bridge, rg_reset_bridge_fn);
+RG_CALL_DEFINE(rg_call_secondary_bus, rg_secondary_bus_fn);
+RG_CALL_DEFINE(rg_call_hotplug_slot, rg_hotplug_slot_fn);
+RG_CALL_DEFINE(rg_call_reset_bus, rg_reset_bus_fn);
+RG_CALL_DEFINE(rg_call_reset_bridge, rg_reset_bridge_fn);
 
 /* One call of a function that is redirected here. */
 struct rg_bus_call {
@@ -65,7 +65,7 @@ static void rg_wrap_secondary_bus(struct pci_dev *bridge)
 	if (!call.scope)
 		pci_dbg(bridge, "resets its bus: expected covered functions below it, found none, or no memory for their list; there is nothing to close\n");
 	rg_bus_enter(&call, RG_T_RESET_SECONDARY_BUS, bridge, RG_WHY_BUS_RESET);
-	static_call(rg_sc_secondary_bus)(bridge);
+	rg_call(rg_call_secondary_bus)(bridge);
 	rg_bus_leave(&call);
 }
 
@@ -75,7 +75,7 @@ static int rg_wrap_hotplug_slot(struct hotplug_slot *hotplug, bool probe)
 	int rc;
 
 	rg_bus_enter(&call, RG_T_RESET_HOTPLUG_SLOT, hotplug, RG_WHY_SLOT_RESET);
-	rc = static_call(rg_sc_hotplug_slot)(hotplug, probe);
+	rc = rg_call(rg_call_hotplug_slot)(hotplug, probe);
 	rg_bus_leave(&call);
 	return rc;
 }
@@ -114,7 +114,7 @@ static int rg_wrap_reset_bus(struct pci_bus *bus)
 	int rc;
 
 	rg_bus_bracket(&call, RG_T___PCI_RESET_BUS, bus);
-	rc = static_call(rg_sc_reset_bus)(bus);
+	rc = rg_call(rg_call_reset_bus)(bus);
 	rg_bus_unbracket(&call);
 	return rc;
 }
@@ -125,7 +125,7 @@ static int rg_wrap_reset_bridge(struct pci_dev *bridge)
 	int rc;
 
 	rg_bus_bracket(&call, RG_T_PCI_TRY_RESET_BRIDGE, bridge);
-	rc = static_call(rg_sc_reset_bridge)(bridge);
+	rc = rg_call(rg_call_reset_bridge)(bridge);
 	rg_bus_unbracket(&call);
 	return rc;
 }
@@ -189,11 +189,11 @@ int rg_bus_path_install(void)
 {
 	if (!rg_set_usable(RG_SET_BUS))
 		return -EOPNOTSUPP;
-	rg_static_call_aim(rg_sc_secondary_bus, RG_T_RESET_SECONDARY_BUS);
-	rg_static_call_aim(rg_sc_hotplug_slot, RG_T_RESET_HOTPLUG_SLOT);
+	rg_call_aim(rg_call_secondary_bus, RG_T_RESET_SECONDARY_BUS);
+	rg_call_aim(rg_call_hotplug_slot, RG_T_RESET_HOTPLUG_SLOT);
 	if (rg_target_present(RG_T___PCI_RESET_BUS))
-		rg_static_call_aim(rg_sc_reset_bus, RG_T___PCI_RESET_BUS);
+		rg_call_aim(rg_call_reset_bus, RG_T___PCI_RESET_BUS);
 	if (rg_target_present(RG_T_PCI_TRY_RESET_BRIDGE))
-		rg_static_call_aim(rg_sc_reset_bridge, RG_T_PCI_TRY_RESET_BRIDGE);
+		rg_call_aim(rg_call_reset_bridge, RG_T_PCI_TRY_RESET_BRIDGE);
 	return rg_patch_join(RG_SET_BUS, RG_SET_RESET, rg_bus_hooks, ARRAY_SIZE(rg_bus_hooks));
 }

@@ -6,12 +6,17 @@
  * the IOMMU's queue.
  */
 #include <linux/delay.h>
+#include <linux/iopoll.h>
 #include <linux/module.h>
 #include <linux/pci.h>
 
 #include "backend.h"
 #include "closing.h"
 #include "params.h"
+#include "registry.h"
+
+/* Of each look at a mutex; then others get the CPU. */
+#define RG_CATCH_US 100
 
 static atomic64_t rg_closing_nr_timeouts;
 static atomic64_t rg_closing_nr_late;
@@ -19,7 +24,9 @@ static atomic64_t rg_closing_nr_late;
 static const char *const rg_closing_steps[] = {
 	"the invalidation valve could not be armed",
 	"a CPU does not leave the IOMMU's queue",
+	"the IOMMU's queue takes nothing",
 	"the IOMMU group is busy",
+	"the IOMMU driver is busy with its tables",
 };
 
 static unsigned long rg_closing_deadline(void)
@@ -38,6 +45,28 @@ void rg_closing_begin(struct rg_closing *closing)
 	*closing = (struct rg_closing){ .deadline = rg_closing_deadline() };
 }
 
+/*
+ * Who attaches over and over leaves a mutex free for a moment now and then: to look
+ * once in a while would miss that for seconds.
+ */
+static bool rg_closing_catch(struct mutex *mutex)
+{
+	bool locked;
+
+	return !read_poll_timeout_atomic(mutex_trylock, locked, locked, 0, RG_CATCH_US, false,
+					 mutex);
+}
+
+static int rg_closing_lock(struct mutex *mutex, unsigned long deadline)
+{
+	while (!rg_closing_catch(mutex)) {
+		if (time_after(jiffies, deadline))
+			return -ETIMEDOUT;
+		usleep_range(200, 1000);
+	}
+	return 0;
+}
+
 /**
  * rg_closing_lock_group - take the mutex of a function's IOMMU group in time
  * @state: the function's state
@@ -48,14 +77,35 @@ void rg_closing_begin(struct rg_closing *closing)
  */
 int rg_closing_lock_group(struct rg_state *state, unsigned long deadline)
 {
-	struct mutex *mutex = rg_gate_group_mutex(state);
+	return rg_closing_lock(rg_group_mutex(state), deadline);
+}
 
-	while (!mutex_trylock(mutex)) {
-		if (time_after(jiffies, deadline))
-			return -ETIMEDOUT;
-		usleep_range(200, 1000);
-	}
-	return 0;
+/**
+ * rg_closing_lock_entries - take what the back end's entries change under, in time
+ * @state: the function's state
+ * @deadline: jiffies
+ *
+ * The driver may sleep with it for memory, and for hardware that does not answer.
+ *
+ * Context: Process context, under the group mutex, sleeps until the deadline at the
+ * most.
+ * Return: 0, or -ETIMEDOUT.
+ */
+int rg_closing_lock_entries(struct rg_state *state, unsigned long deadline)
+{
+	return state->be->lock ? rg_closing_lock(state->be->lock(), deadline) : 0;
+}
+
+/**
+ * rg_closing_unlock_entries - undo rg_closing_lock_entries()
+ * @state: the function's state
+ *
+ * Context: Process context.
+ */
+void rg_closing_unlock_entries(struct rg_state *state)
+{
+	if (state->be->lock)
+		mutex_unlock(state->be->lock());
 }
 
 static void rg_closing_give_up(struct rg_state *state, int step, int error)
@@ -97,7 +147,23 @@ void rg_closing_release(struct rg_state *state)
 	module_put(THIS_MODULE);
 }
 
-/* Steps 1 to 3: on return the group mutex is held, or nothing is. */
+/* Nobody hangs in the IOMMU's queue, and it goes on: asked once for all that share it. */
+static int rg_closing_see_alive(struct rg_state *state, struct rg_closing *closing)
+{
+	const void *space = state->rids[0]->space;
+
+	if (closing->asked && closing->space == space)
+		return closing->rc;
+	closing->asked = true;
+	closing->space = space;
+	closing->rc = rg_fence_wait(&state->alive, closing->deadline);
+	closing->step = closing->rc && !rg_fence_is_out(&state->alive) ? 2 : 1;
+	if (!closing->rc)
+		rg_fence_cured(&state->fence);
+	return closing->rc;
+}
+
+/* Steps 1 to 3: on return the mutexes are held, or nothing is. */
 static int rg_closing_secure(struct rg_state *state, struct rg_closing *closing)
 {
 	int step = 0, rc;
@@ -107,22 +173,28 @@ static int rg_closing_secure(struct rg_state *state, struct rg_closing *closing)
 		return rc;
 	if (rc)
 		goto out_give_up;
-	step = 1;
-	rc = closing->alive ? 0 : rg_fence_wait(&state->fence, closing->deadline);
+	rc = rg_closing_see_alive(state, closing);
+	step = closing->step;
 	if (rc)
 		goto out_release;
-	closing->alive = true;
-	step = 2;
+	step = 3;
 	rc = rg_closing_lock_group(state, closing->deadline);
 	if (rc)
 		goto out_release;
+	step = 4;
+	rc = rg_closing_lock_entries(state, closing->deadline);
+	if (rc)
+		goto out_unlock;
 	if (!state->dead)
 		return 0;
 	/* Nobody will reset it any more, or ask for it. */
-	mutex_unlock(rg_gate_group_mutex(state));
+	rg_closing_unlock_entries(state);
+	mutex_unlock(rg_group_mutex(state));
 	rg_closing_release(state);
 	return -ENODEV;
 
+out_unlock:
+	mutex_unlock(rg_group_mutex(state));
 out_release:
 	rg_closing_release(state);
 out_give_up:
@@ -166,8 +238,9 @@ int rg_closing_block(struct rg_state *state, bool touch, struct rg_closing *clos
 		return rc;
 	rg_endpoint_close(&state->ep, state->pdev, touch);
 	rg_rids_block(state);
+	rg_closing_unlock_entries(state);
 	rg_rids_filter(state);
-	mutex_unlock(rg_gate_group_mutex(state));
+	mutex_unlock(rg_group_mutex(state));
 	return 0;
 }
 
@@ -176,7 +249,8 @@ int rg_closing_block(struct rg_state *state, bool touch, struct rg_closing *clos
  * @state: a function that was blocked last
  *
  * Context: Process context, under state->lock, sleeps close_timeout_ms at the most.
- * Return: 0, or -ETIMEDOUT if one of them does not end.
+ * Return: 0, or -ETIMEDOUT if one of them does not end, or the IOMMU no more says that
+ * it has forgotten the entry.
  */
 int rg_closing_fence(struct rg_state *state)
 {
@@ -196,7 +270,7 @@ void rg_closing_late(struct rg_state *state)
 	state->last_error = -ETIMEDOUT;
 	atomic64_inc(&rg_closing_nr_late);
 	pci_warn(state->pdev,
-		 "closed late: expected the invalidations that began before to end within %u ms, found one that does not; the reset goes on\n",
+		 "closed late: expected what was submitted before to end within %u ms, found something that does not; the reset goes on\n",
 		 rg_param_close_timeout());
 }
 

@@ -8,11 +8,17 @@
 /**
  * struct rg_closing - several gates that close together
  * @deadline: jiffies, for all that they wait for before anything is blocked
- * @alive: the IOMMU's queue has drained once since
+ * @asked: it was seen whether the IOMMU's queue is alive
+ * @space: whose queue that was
+ * @step: what was waited for last, see rg_closing_steps
+ * @rc: and the answer
  */
 struct rg_closing {
 	unsigned long deadline;
-	bool alive;
+	bool asked;
+	const void *space;
+	int step;
+	int rc;
 };
 
 void rg_closing_begin(struct rg_closing *closing);
@@ -21,6 +27,8 @@ int rg_closing_fence(struct rg_state *state);
 void rg_closing_late(struct rg_state *state);
 void rg_closing_without_memory(const struct device *dev, int nr);
 int rg_closing_lock_group(struct rg_state *state, unsigned long deadline);
+int rg_closing_lock_entries(struct rg_state *state, unsigned long deadline);
+void rg_closing_unlock_entries(struct rg_state *state);
 void rg_closing_release(struct rg_state *state);
 u64 rg_closing_timeouts(void);
 u64 rg_closing_lates(void);

@@ -3,9 +3,12 @@
 #ifndef RG_COMPAT_H
 #define RG_COMPAT_H
 
-#include <linux/ftrace.h>
+#include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/sched.h>
 #include <linux/version.h>
+
+#include "arch.h"
 
 /*
  * Series on which the whole suite was run. A test builds with a list of its
@@ -16,43 +19,19 @@
 #endif
 
 /*
- * Arguments and the instruction pointer of a traced function. 94d095ffa0e1
- * (v6.2) gave struct ftrace_regs accessors; before it x86 had the plain
- * registers and a setter of another name (0ef86097f127 renamed it).
+ * Whether the task itself holds a mutex: its owner, with flags in the lowest bits,
+ * is in a place of its own where all locks are PREEMPT_RT's.
  */
-#ifdef ftrace_instruction_pointer_set
-static inline unsigned long rg_compat_arg(struct ftrace_regs *fregs, int n)
+static inline bool rg_compat_is_mine(const struct mutex *lock)
 {
-	const struct pt_regs *regs = &fregs->regs;
-
-	switch (n) {
-	case 0:
-		return regs->di;
-	case 1:
-		return regs->si;
-	default:
-		return regs->dx;
-	}
-}
-
-#define rg_compat_set_ip(fregs, ip) \
-	ftrace_instruction_pointer_set(fregs, (unsigned long)(ip))
+#ifdef CONFIG_PREEMPT_RT
+	unsigned long owner = (unsigned long)READ_ONCE(lock->rtmutex.owner);
 #else
-static inline unsigned long rg_compat_arg(struct ftrace_regs *fregs, int n)
-{
-	switch (n) {
-	case 0:
-		return ftrace_regs_get_argument(fregs, 0);
-	case 1:
-		return ftrace_regs_get_argument(fregs, 1);
-	default:
-		return ftrace_regs_get_argument(fregs, 2);
-	}
-}
-
-#define rg_compat_set_ip(fregs, ip) \
-	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)(ip))
+	unsigned long owner = atomic_long_read(&lock->owner);
 #endif
+
+	return (owner & ~7UL) == (unsigned long)current;
+}
 
 /*
  * From "PCI: Store number of supported End-End TLP Prefixes" (v6.15) on the
@@ -70,5 +49,71 @@ static inline unsigned long rg_compat_arg(struct ftrace_regs *fregs, int n)
  * from there on pci_enable_pasid() answers -EINVAL where they are not.
  */
 #define RG_COMPAT_PASID_WANTS_ACS (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0))
+
+/*
+ * Without CONFIG_PCI_PRI or CONFIG_PCI_PASID the kernel does not look for the capability,
+ * and struct pci_dev has no room for what it holds: as of a function that has none.
+ */
+#ifdef CONFIG_PCI_PRI
+static inline u16 rg_compat_pri_cap(const struct pci_dev *pdev)
+{
+	return pdev->pri_cap;
+}
+
+static inline u32 rg_compat_pri_reqs(const struct pci_dev *pdev)
+{
+	return pdev->pri_reqs_alloc;
+}
+
+static inline void rg_compat_set_pri_reqs(struct pci_dev *pdev, u32 reqs)
+{
+	pdev->pri_reqs_alloc = reqs;
+}
+#else
+static inline u16 rg_compat_pri_cap(const struct pci_dev *pdev)
+{
+	return 0;
+}
+
+static inline u32 rg_compat_pri_reqs(const struct pci_dev *pdev)
+{
+	return 0;
+}
+
+static inline void rg_compat_set_pri_reqs(struct pci_dev *pdev, u32 reqs)
+{
+}
+#endif
+
+#ifdef CONFIG_PCI_PASID
+static inline u16 rg_compat_pasid_cap(const struct pci_dev *pdev)
+{
+	return pdev->pasid_cap;
+}
+
+static inline u16 rg_compat_pasid_features(const struct pci_dev *pdev)
+{
+	return pdev->pasid_features;
+}
+
+static inline void rg_compat_set_pasid_features(struct pci_dev *pdev, u16 features)
+{
+	pdev->pasid_features = features;
+}
+#else
+static inline u16 rg_compat_pasid_cap(const struct pci_dev *pdev)
+{
+	return 0;
+}
+
+static inline u16 rg_compat_pasid_features(const struct pci_dev *pdev)
+{
+	return 0;
+}
+
+static inline void rg_compat_set_pasid_features(struct pci_dev *pdev, u16 features)
+{
+}
+#endif
 
 #endif /* RG_COMPAT_H */

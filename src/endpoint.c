@@ -20,7 +20,7 @@
 
 typedef bool rg_acs_path_fn(struct pci_dev *start, struct pci_dev *end, u16 flags);
 
-DEFINE_STATIC_CALL_NULL(rg_sc_acs_path, rg_acs_path_fn);
+RG_CALL_DEFINE(rg_call_acs_path, rg_acs_path_fn);
 
 /* One replacement's hold on a function. */
 struct rg_endpoint_hold {
@@ -44,12 +44,12 @@ static void rg_endpoint_read_caps(struct rg_endpoint_caps *caps, struct pci_dev 
 	    !pci_read_config_word(pdev, pdev->ats_cap + PCI_ATS_CAP, &word) &&
 	    word != (u16)~0)
 		caps->ats = word;
-	if (pdev->pasid_cap &&
-	    !pci_read_config_word(pdev, pdev->pasid_cap + PCI_PASID_CAP, &word) &&
+	if (rg_compat_pasid_cap(pdev) &&
+	    !pci_read_config_word(pdev, rg_compat_pasid_cap(pdev) + PCI_PASID_CAP, &word) &&
 	    word != (u16)~0)
 		caps->pasid = word;
-	if (pdev->pri_cap &&
-	    !pci_read_config_dword(pdev, pdev->pri_cap + PCI_PRI_MAX_REQ, &dword) &&
+	if (rg_compat_pri_cap(pdev) &&
+	    !pci_read_config_dword(pdev, rg_compat_pri_cap(pdev) + PCI_PRI_MAX_REQ, &dword) &&
 	    dword != ~0U)
 		caps->pri_max = dword;
 }
@@ -92,13 +92,13 @@ static void rg_endpoint_write_ats(struct pci_dev *pdev, bool enable)
 
 static u16 rg_endpoint_pasid_ctrl(const struct pci_dev *pdev)
 {
-	return pdev->pasid_enabled ? PCI_PASID_CTRL_ENABLE | pdev->pasid_features : 0;
+	return pdev->pasid_enabled ? PCI_PASID_CTRL_ENABLE | rg_compat_pasid_features(pdev) : 0;
 }
 
 /* Writes nothing where nothing would change: ATS may be on. */
 static void rg_endpoint_write_pasid(struct pci_dev *pdev)
 {
-	int pos = pdev->pasid_cap + PCI_PASID_CTRL;
+	int pos = rg_compat_pasid_cap(pdev) + PCI_PASID_CTRL;
 	u16 ctrl;
 
 	pci_read_config_word(pdev, pos, &ctrl);
@@ -109,7 +109,7 @@ static void rg_endpoint_write_pasid(struct pci_dev *pdev)
 /* The allocation may be changed only while PRI is off: PCIe r6.0 sec. 10.5.2.4. */
 static void rg_endpoint_write_pri(struct pci_dev *pdev)
 {
-	int pos = pdev->pri_cap;
+	int pos = rg_compat_pri_cap(pdev);
 	u16 ctrl;
 
 	pci_read_config_word(pdev, pos + PCI_PRI_CTRL, &ctrl);
@@ -118,7 +118,7 @@ static void rg_endpoint_write_pri(struct pci_dev *pdev)
 	pci_write_config_word(pdev, pos + PCI_PRI_CTRL, 0);
 	if (!pdev->pri_enabled)
 		return;
-	pci_write_config_dword(pdev, pos + PCI_PRI_ALLOC_REQ, pdev->pri_reqs_alloc);
+	pci_write_config_dword(pdev, pos + PCI_PRI_ALLOC_REQ, rg_compat_pri_reqs(pdev));
 	pci_write_config_word(pdev, pos + PCI_PRI_CTRL, PCI_PRI_CTRL_ENABLE);
 }
 
@@ -126,9 +126,9 @@ static void rg_endpoint_write_controls(struct pci_dev *pdev)
 {
 	if (pdev->is_virtfn)
 		return;
-	if (pdev->pasid_cap)
+	if (rg_compat_pasid_cap(pdev))
 		rg_endpoint_write_pasid(pdev);
-	if (pdev->pri_cap)
+	if (rg_compat_pri_cap(pdev))
 		rg_endpoint_write_pri(pdev);
 }
 
@@ -245,10 +245,10 @@ static int rg_endpoint_enable_pri(struct pci_dev *pdev, u32 reqs)
 	rg_endpoint_hold(&hold, pdev);
 	if (WARN_ON(pdev->pri_enabled)) {
 		rc = -EBUSY;
-	} else if (!pdev->pri_cap) {
+	} else if (!rg_compat_pri_cap(pdev)) {
 		rc = -EINVAL;
 	} else {
-		pdev->pri_reqs_alloc = min(reqs, hold.caps.pri_max);
+		rg_compat_set_pri_reqs(pdev, min(reqs, hold.caps.pri_max));
 		pdev->pri_enabled = 1;
 		if (rg_endpoint_passes(&hold))
 			rg_endpoint_write_pri(pdev);
@@ -264,7 +264,7 @@ static void rg_endpoint_disable_pri(struct pci_dev *pdev)
 	if (pdev->is_virtfn)
 		return;
 	rg_endpoint_hold(&hold, pdev);
-	if (!WARN_ON(!pdev->pri_enabled) && pdev->pri_cap) {
+	if (!WARN_ON(!pdev->pri_enabled) && rg_compat_pri_cap(pdev)) {
 		pdev->pri_enabled = 0;
 		if (rg_endpoint_passes(&hold))
 			rg_endpoint_write_pri(pdev);
@@ -283,10 +283,10 @@ static int rg_endpoint_reset_pri(struct pci_dev *pdev)
 	rg_endpoint_hold(&hold, pdev);
 	if (WARN_ON(pdev->pri_enabled))
 		rc = -EBUSY;
-	else if (!pdev->pri_cap)
+	else if (!rg_compat_pri_cap(pdev))
 		rc = -EINVAL;
 	else if (rg_endpoint_passes(&hold))
-		pci_write_config_word(pdev, pdev->pri_cap + PCI_PRI_CTRL,
+		pci_write_config_word(pdev, rg_compat_pri_cap(pdev) + PCI_PRI_CTRL,
 				      PCI_PRI_CTRL_RESET);
 	rg_endpoint_let_go(&hold);
 	return rc;
@@ -296,7 +296,7 @@ static void rg_endpoint_restore_pri(struct pci_dev *pdev)
 {
 	struct rg_endpoint_hold hold;
 
-	if (pdev->is_virtfn || !pdev->pri_cap)
+	if (pdev->is_virtfn || !rg_compat_pri_cap(pdev))
 		return;
 	rg_endpoint_hold(&hold, pdev);
 	if (pdev->pri_enabled && rg_endpoint_passes(&hold))
@@ -310,7 +310,7 @@ static bool rg_endpoint_pasid_path(struct pci_dev *pdev)
 	if (!rg_compat_eetlp(pdev) && !pdev->pasid_no_tlp)
 		return false;
 	return !RG_COMPAT_PASID_WANTS_ACS ||
-	       static_call(rg_sc_acs_path)(pdev, NULL, PCI_ACS_RR | PCI_ACS_UF);
+	       rg_call(rg_call_acs_path)(pdev, NULL, PCI_ACS_RR | PCI_ACS_UF);
 }
 
 static int rg_endpoint_enable_pasid(struct pci_dev *pdev, int features)
@@ -326,11 +326,11 @@ static int rg_endpoint_enable_pasid(struct pci_dev *pdev, int features)
 	supported = hold.caps.pasid & (PCI_PASID_CAP_EXEC | PCI_PASID_CAP_PRIV);
 	if (WARN_ON(pdev->pasid_enabled)) {
 		rc = -EBUSY;
-	} else if (!pdev->pasid_cap || !path ||
+	} else if (!rg_compat_pasid_cap(pdev) || !path ||
 		   (supported & features) != features) {
 		rc = -EINVAL;
 	} else {
-		pdev->pasid_features = features;
+		rg_compat_set_pasid_features(pdev, features);
 		pdev->pasid_enabled = 1;
 		if (rg_endpoint_passes(&hold))
 			rg_endpoint_write_pasid(pdev);
@@ -346,7 +346,7 @@ static void rg_endpoint_disable_pasid(struct pci_dev *pdev)
 	if (pdev->is_virtfn)
 		return;
 	rg_endpoint_hold(&hold, pdev);
-	if (!WARN_ON(!pdev->pasid_enabled) && pdev->pasid_cap) {
+	if (!WARN_ON(!pdev->pasid_enabled) && rg_compat_pasid_cap(pdev)) {
 		pdev->pasid_enabled = 0;
 		if (rg_endpoint_passes(&hold))
 			rg_endpoint_write_pasid(pdev);
@@ -358,7 +358,7 @@ static void rg_endpoint_restore_pasid(struct pci_dev *pdev)
 {
 	struct rg_endpoint_hold hold;
 
-	if (pdev->is_virtfn || !pdev->pasid_cap)
+	if (pdev->is_virtfn || !rg_compat_pasid_cap(pdev))
 		return;
 	rg_endpoint_hold(&hold, pdev);
 	if (pdev->pasid_enabled && rg_endpoint_passes(&hold))
@@ -372,7 +372,7 @@ static int rg_endpoint_pasid_cap(struct pci_dev *pdev)
 	u16 cap;
 
 	pdev = pci_physfn(pdev);
-	if (!pdev->pasid_cap)
+	if (!rg_compat_pasid_cap(pdev))
 		return -EINVAL;
 	rg_endpoint_hold(&hold, pdev);
 	cap = hold.caps.pasid;
@@ -494,7 +494,7 @@ int rg_endpoint_install(void)
 {
 	if (!rg_set_usable(RG_SET_ENDPOINT))
 		return -EOPNOTSUPP;
-	rg_static_call_aim(rg_sc_acs_path, RG_T_ACS_PATH_ENABLED);
+	rg_call_aim(rg_call_acs_path, RG_T_ACS_PATH_ENABLED);
 	return rg_patch_install(RG_SET_ENDPOINT, rg_endpoint_hooks,
 				ARRAY_SIZE(rg_endpoint_hooks));
 }

@@ -12,7 +12,8 @@
  *
  * Close (closing.c has the steps), in this order:
  *   1. arm the invalidation valve, while no lock is held
- *   2. see that the IOMMU's queue is alive: a grace period passes
+ *   2. see that the IOMMU's queue is alive: a grace period passes, and where that
+ *      says nothing of the hardware, it takes a command
  *   3. under the group mutex: divert table writes, block the entry, flush; only
  *      then drop ATC invalidations, for a page must not be freed while a live
  *      ATC still holds it; withhold the endpoint's controls
@@ -33,6 +34,8 @@
 #include <linux/iommu.h>
 #include <linux/pci-ats.h>
 
+#include "attach.h"
+#include "backend.h"
 #include "closing.h"
 #include "events.h"
 #include "gate.h"
@@ -52,20 +55,6 @@
 
 /* What ends windows must go on while memory is short: a disk may be in one. */
 static struct workqueue_struct *rg_gate_queue;
-
-/**
- * rg_gate_group_mutex - the mutex of a function's IOMMU group
- * @state: the function's state
- *
- * dev->iommu_group is public, the mutex in it is not.
- *
- * Context: Any.
- * Return: the mutex.
- */
-struct mutex *rg_gate_group_mutex(const struct rg_state *state)
-{
-	return rg_member(state->group, RG_M_GROUP_MUTEX, struct mutex);
-}
 
 /* From here on somebody must end the window. */
 static void rg_gate_watch(struct rg_state *state)
@@ -96,7 +85,7 @@ static void rg_gate_begin(struct rg_state *state, enum rg_reason why)
 
 static void rg_gate_closed(struct rg_state *state, enum rg_reason why)
 {
-	WRITE_ONCE(state->phase, RG_CLOSED);
+	rg_attach_turn(state, RG_CLOSED);
 	state->reason = why;
 	state->windows++;
 	state->closed_at = ktime_get();
@@ -135,7 +124,7 @@ static void rg_gate_close(struct rg_state *state, enum rg_reason why,
 /* It is about to open; where it cannot at once, it will without being asked again. */
 static void rg_gate_unpark(struct rg_state *state)
 {
-	WRITE_ONCE(state->phase, RG_CLOSED);
+	rg_attach_turn(state, RG_CLOSED);
 	rg_gate_watch(state);
 }
 
@@ -173,7 +162,7 @@ static bool rg_gate_open(struct rg_state *state, bool answers)
 	}
 	cancel_delayed_work(&state->park_work);
 	state->awaiting = false;
-	WRITE_ONCE(state->phase, RG_OPEN);
+	rg_attach_turn(state, RG_OPEN);
 	state->last_window_us = ktime_us_delta(ktime_get(), state->closed_at);
 	trace_open(state->pdev, state->last_window_us);
 	rg_events_post(state, RG_EVENT_OPENED);
@@ -210,7 +199,7 @@ static void rg_gate_park(struct rg_state *state, enum rg_reason why)
 	state->awaiting = false;
 	WRITE_ONCE(state->busy, false);
 	state->patient = false;
-	WRITE_ONCE(state->phase, RG_PARKED);
+	rg_attach_turn(state, RG_PARKED);
 	state->reason = why;
 	trace_park(state->pdev, why);
 	pci_err(state->pdev,
@@ -334,6 +323,7 @@ notrace bool rg_gate_takes_part(const struct rg_state *state)
 void rg_gate_shut(struct rg_state *state, enum rg_reason why, struct rg_closing *closing)
 {
 	mutex_lock(&state->lock);
+	trace_reset_begin(state->pdev, why);
 	state->awaiting = false;
 	WRITE_ONCE(state->busy, false);
 	if (state->depth == 0) {
@@ -473,6 +463,7 @@ void rg_gate_leave(struct rg_state *state, enum rg_await await)
 	struct rg_bracket *bracket;
 
 	mutex_lock(&state->lock);
+	trace_reset_end(rg_pdev_key(state->pdev));
 	rg_gate_own(state);
 	bracket = rg_gate_bracket_mine(state);
 	if (!WARN_ON_ONCE(!state->depth))
@@ -737,7 +728,7 @@ void rg_gate_bury(struct rg_state *state)
 	if (state->phase != RG_OPEN || state->muted) {
 		pci_dbg(state->pdev, "removed in its window, or without its ATS: that ends with it, its entry stays as it is\n");
 		state->muted = false;
-		WRITE_ONCE(state->phase, RG_OPEN);
+		rg_attach_turn(state, RG_OPEN);
 		rg_closing_release(state);
 	}
 	mutex_unlock(&state->lock);
@@ -769,7 +760,7 @@ void rg_gate_stop(void)
 
 /**
  * rg_gate_init - a new function's gate, open
- * @state: zeroed
+ * @state: zeroed but for its function and its back end
  *
  * Context: Any.
  */
@@ -777,10 +768,13 @@ void rg_gate_init(struct rg_state *state)
 {
 	mutex_init(&state->lock);
 	INIT_LIST_HEAD(&state->brackets);
+	INIT_LIST_HEAD(&state->shut);
 	atomic_set(&state->native, 0);
+	atomic_set(&state->recoveries, 0);
 	INIT_DELAYED_WORK(&state->await_work, rg_gate_await_work);
 	INIT_DELAYED_WORK(&state->park_work, rg_gate_park_work);
-	rg_fence_init(&state->fence);
+	rg_fence_init(&state->fence, state->be->preempted && state->be->preempted());
+	rg_fence_init(&state->alive, false);
 	rg_events_init(state);
 }
 

@@ -9,6 +9,7 @@
 #include <linux/workqueue.h>
 
 #include "endpoint.h"
+#include "params.h"
 #include "rids.h"
 #include "valve.h"
 
@@ -86,12 +87,16 @@ struct rg_bracket {
  * @lock: phase, depth, brackets and what follows; held over close and open
  * @phase: open, closed or parked
  * @mode: the administrator's choice
+ * @policy: what an attach in its window gets, the same's choice
+ * @shut: in the list of those that are not open; under its lock
  * @depth: resets that are running, nested ones counted
  * @brackets: callers between their save and their restore
  * @prepared: the task that told the driver of a reset and owes it a reset_done()
  * @ungated: a reset is running that does not close the gate; decided once
  * @dead: on its way out: neither closed nor opened any more; set under the group
  *	mutex
+ * @leaving: its driver is being unbound
+ * @recoveries: from errors, in which it is; see rg_scope_recover()
  * @untouched: closed without an access to the function
  * @unfenced: blocked; what began earlier may still go out, and ATS is on
  * @patient: silence at its end is not the last word yet
@@ -112,6 +117,7 @@ struct rg_bracket {
  * @nr_rids: how many
  * @ep: the endpoint valve
  * @fence: of its closing; under @lock
+ * @alive: shows before that nobody hangs in the IOMMU's queue; under @lock
  * @reason: what closed it last
  * @windows: how often it closed
  * @closed_at: when it closed last
@@ -135,11 +141,15 @@ struct rg_state {
 	struct mutex lock;
 	enum rg_phase phase;
 	enum rg_mode mode;
+	enum rg_policy policy;
+	struct list_head shut;
 	int depth;
 	struct list_head brackets;
 	struct task_struct *prepared;
 	bool ungated;
 	bool dead;
+	bool leaving;
+	atomic_t recoveries;
 	bool untouched;
 	bool unfenced;
 	bool patient;
@@ -158,6 +168,7 @@ struct rg_state {
 	int nr_rids;
 	struct rg_endpoint ep;
 	struct rg_fence fence;
+	struct rg_fence alive;
 
 	enum rg_reason reason;
 	u64 windows;
@@ -193,7 +204,6 @@ void rg_gate_prepared(struct rg_state *state);
 void rg_gate_restored(struct rg_state *state);
 int rg_gate_reopen(struct rg_state *state);
 void rg_gate_bury(struct rg_state *state);
-struct mutex *rg_gate_group_mutex(const struct rg_state *state);
 bool rg_gate_takes_part(const struct rg_state *state);
 
 #endif /* RG_GATE_H */

@@ -10,15 +10,17 @@
  *   endpoint  the endpoint valve
  *   back ends their table valves; the invalidation valves stay unarmed
  *   functions a state each, their drivers' error handlers
- *   resets    last: from here on gates close
+ *   resets    from here on gates close
+ *   attaches  where another policy than record is wanted
  *
- * Unload: the resets, the error handlers, the valves, and the functions last, for
+ * Unload: the attaches, the resets, the error handlers, the valves, and the functions last, for
  * what is redirected still may look at one.
  */
 #include <linux/module.h>
 #include <linux/string.h>
 #include <linux/utsname.h>
 
+#include "attach.h"
 #include "backend.h"
 #include "compat.h"
 #include "endpoint.h"
@@ -78,6 +80,7 @@ static int rg_main_arm(void)
 	rc = rg_reset_path_install();
 	if (rc)
 		goto out_registry;
+	rg_attach_start();
 	return 0;
 
 out_registry:
@@ -95,6 +98,7 @@ out_valves:
 /* Closed and parked functions hold the module: none is left. */
 static void rg_main_disarm(void)
 {
+	rg_attach_stop();
 	rg_reset_path_remove();
 	rg_registry_stop();
 	rg_err_handlers_exit();

@@ -5,10 +5,18 @@
  * pci_dev_reset_iommu_prepare() and _done() are redirected to nothing for a
  * function that takes part: ours is the gate. They are called for probes of a
  * method, too, which must block nothing.
+ *
+ * With policy=busy upstream's own run in the reset, inside our window: to refuse
+ * attaches is what it does. What it attaches and takes back meanwhile is withheld
+ * from the hardware as any other attach is, for ours opens after its done: at the
+ * return of the method, or later. Ours answers where upstream's does not: in resets
+ * that it does not follow, and from its done to our opening. Nothing changes if the
+ * policy does in between, but that upstream's goes on to the end of this reset.
  */
 #include <linux/delay.h>
 #include <linux/pci.h>
 
+#include "attach.h"
 #include "compat.h"
 #include "native.h"
 #include "patch.h"
@@ -33,7 +41,8 @@ static notrace bool rg_native_is_ours(const struct rg_state *state)
 	if (!READ_ONCE(rg_native_stands_aside))
 		return false;
 	if (READ_ONCE(state->depth) || READ_ONCE(state->phase) != RG_OPEN)
-		return !READ_ONCE(state->ungated);
+		return !READ_ONCE(state->ungated) &&
+		       rg_attach_policy(state) != RG_POLICY_BUSY;
 	return rg_gate_takes_part(state);
 }
 

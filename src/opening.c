@@ -13,8 +13,9 @@
 #include "closing.h"
 #include "opening.h"
 #include "params.h"
+#include "registry.h"
 
-/* For the mutex: first, and each time it is tried again; the first for a fence, too. */
+/* For the mutex: first, and each time it is tried again. */
 #define RG_OPEN_FIRST (HZ / 10)
 #define RG_OPEN_AGAIN (HZ / 100)
 
@@ -40,18 +41,19 @@ static unsigned long rg_opening_limit(void)
 	return READ_ONCE(limit);
 }
 
-/* Told once. */
-static bool rg_opening_lock_group(struct rg_state *state)
+static unsigned long rg_opening_deadline(const struct rg_state *state)
 {
-	unsigned long time = state->busy ? RG_OPEN_AGAIN : RG_OPEN_FIRST;
+	return jiffies + (state->busy ? RG_OPEN_AGAIN : RG_OPEN_FIRST);
+}
 
-	if (!rg_closing_lock_group(state, jiffies + time)) {
-		WRITE_ONCE(state->busy, false);
+/* A lock was got in time, or not. Told once, until all are. */
+static bool rg_opening_locked(struct rg_state *state, int rc)
+{
+	if (!rc)
 		return true;
-	}
 	if (!state->busy) {
 		pci_warn(state->pdev,
-			 "%s late: expected its IOMMU group to be free within %u ms, found it busy; it is tried again until it is\n",
+			 "%s late: expected its IOMMU group and the driver's tables to be free within %u ms, found them busy; it is tried again until they are\n",
 			 state->muted ? "gets its ATS" : "opens",
 			 jiffies_to_msecs(RG_OPEN_FIRST));
 		WRITE_ONCE(state->busy_until, rg_opening_limit());
@@ -78,10 +80,15 @@ static bool rg_opening_fence(struct rg_state *state)
 	unsigned long limit = msecs_to_jiffies(rg_param_close_timeout());
 	bool soon = time_before(jiffies, READ_ONCE(late) + limit);
 
-	if (!state->pdev->ats_enabled || !rg_rids_has_dropped(state) ||
-	    !rg_fence_wait(&state->fence, jiffies + (soon ? RG_OPEN_FIRST : limit)))
+	if (!state->pdev->ats_enabled || !rg_rids_has_dropped(state))
 		return true;
-	if (!soon)
+	/* Only who tried already: the reset may have been the cure. */
+	if ((state->busy || state->muted) && rg_fence_is_stuck(&state->fence))
+		return false;
+	if (!rg_fence_wait(&state->fence,
+			   jiffies + (soon ? rg_fence_usual(&state->fence) : limit)))
+		return true;
+	if (!soon && rg_fence_is_out(&state->fence))
 		WRITE_ONCE(late, jiffies);
 	return false;
 }
@@ -99,9 +106,11 @@ static void rg_opening_flush(struct rg_state *state)
  * @answers: it does; otherwise its ATS stays off until rg_opening_unmute()
  *
  * Context: Process context, under state->lock, sleeps a tenth of a second at the
- * most, and close_timeout_ms more where a CPU does not leave the IOMMU's queue.
- * Return: RG_NOT_OPENED if its group is busy or it is on its way out, and it is
- * blocked as before; RG_OPENED_MUTED if its ATS stays off; else RG_OPENED.
+ * most for each of the locks, and close_timeout_ms more where a CPU does not leave
+ * the IOMMU's queue.
+ * Return: RG_NOT_OPENED if its group or the driver's tables are busy, or it is on its
+ * way out, and it is blocked as before; RG_OPENED_MUTED if its ATS stays off; else
+ * RG_OPENED.
  */
 enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers)
 {
@@ -113,29 +122,35 @@ enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers)
 	 */
 	if (answers)
 		rg_endpoint_ats_off(state->pdev);
-	if (!rg_opening_lock_group(state))
+	if (!rg_opening_locked(state, rg_closing_lock_group(state, rg_opening_deadline(state))))
 		return RG_NOT_OPENED;
 	/* Its window ends with it: rg_gate_bury(). */
 	if (state->dead) {
-		mutex_unlock(rg_gate_group_mutex(state));
+		mutex_unlock(rg_group_mutex(state));
 		return RG_NOT_OPENED;
 	}
 	if (answers)
 		rg_endpoint_controls(&state->ep, state->pdev);
 	fenced = answers && rg_opening_fence(state);
+	if (!rg_opening_locked(state, rg_closing_lock_entries(state, rg_opening_deadline(state)))) {
+		mutex_unlock(rg_group_mutex(state));
+		return RG_NOT_OPENED;
+	}
+	WRITE_ONCE(state->busy, false);
 	/*
 	 * Silent: what would turn its ATS on goes on being withheld, together
 	 * with its ATC invalidations.
 	 */
 	rg_rids_unblock(state, !fenced);
+	rg_closing_unlock_entries(state);
 	if (fenced) {
 		rg_opening_flush(state);
 		rg_endpoint_open(&state->ep, state->pdev);
 	}
-	mutex_unlock(rg_gate_group_mutex(state));
+	mutex_unlock(rg_group_mutex(state));
 	if (answers && !fenced)
 		pci_warn(state->pdev,
-			 "gets its ATS late: expected the IOMMU's queue to take what was submitted, found a CPU that does not leave it; it is tried again\n");
+			 "gets its ATS late: expected the IOMMU's queue to take what was submitted, found a CPU that does not leave it, or a queue that takes nothing; it is tried again\n");
 	return fenced ? RG_OPENED : RG_OPENED_MUTED;
 }
 
@@ -154,18 +169,19 @@ bool rg_opening_unmute(struct rg_state *state)
 	bool fenced;
 
 	/* Who holds up the last fence is there still: nothing need be locked for that. */
-	if (rg_fence_is_out(&state->fence))
+	if (rg_fence_is_out(&state->fence) || rg_fence_is_stuck(&state->fence))
 		return false;
 	rg_endpoint_ats_off(state->pdev);
-	if (!rg_opening_lock_group(state))
+	if (!rg_opening_locked(state, rg_closing_lock_group(state, rg_opening_deadline(state))))
 		return false;
-	fenced = rg_opening_fence(state);
+	WRITE_ONCE(state->busy, false);
+	fenced = !state->dead && rg_opening_fence(state);
 	if (fenced) {
 		rg_endpoint_controls(&state->ep, state->pdev);
 		rg_rids_unfilter(state);
 		rg_opening_flush(state);
 		rg_endpoint_open(&state->ep, state->pdev);
 	}
-	mutex_unlock(rg_gate_group_mutex(state));
+	mutex_unlock(rg_group_mutex(state));
 	return fenced;
 }

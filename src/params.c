@@ -4,6 +4,7 @@
 #include <linux/moduleparam.h>
 #include <linux/string.h>
 
+#include "attach.h"
 #include "params.h"
 
 /* A parameter that takes one of a few words. */
@@ -14,12 +15,21 @@ struct rg_choice {
 	int value;
 };
 
-static const char *const rg_policy_words[] = { "record", NULL };
+/* As they are written. */
+const char *const rg_policy_names[RG_NR_POLICIES] = {
+	[RG_POLICY_DEFAULT] = "default",
+	[RG_POLICY_RECORD] = "record",
+	[RG_POLICY_BUSY] = "busy",
+	[RG_POLICY_WAIT] = "wait",
+};
+
+/* In the order of enum rg_policy, from RG_POLICY_RECORD on. */
+static const char *const rg_policy_words[] = { "record", "busy", "wait", NULL };
 static const char *const rg_scope_words[] = { "ats", "all", NULL };
 static const char *const rg_failed_words[] = { "park", "open", NULL };
 
 static struct rg_choice rg_policy = {
-	"policy", rg_policy_words, "busy and wait are not in this version",
+	"policy", rg_policy_words, "attaches in a reset are kept for its end, refused, or sleep",
 };
 
 static struct rg_choice rg_scope = {
@@ -30,23 +40,43 @@ static struct rg_choice rg_failed = {
 	"on_failed_reset", rg_failed_words, "stay blocked, or open without ATS",
 };
 
-static int rg_choice_set(const char *val, const struct kernel_param *kp)
+/* "a, b or c" */
+static void rg_choice_say(const struct rg_choice *choice, char *text, size_t size)
 {
-	struct rg_choice *choice = kp->arg;
-	char word[16];
+	size_t len = 0;
+	int i;
+
+	for (i = 0; choice->words[i]; i++)
+		len += scnprintf(text + len, size - len, "%s%s",
+				 !i ? "" : choice->words[i + 1] ? ", " : " or ",
+				 choice->words[i]);
+}
+
+/* The number of a word, or -EINVAL, and why is said. */
+static int rg_choice_find(const struct rg_choice *choice, const char *val)
+{
+	char expected[32], word[16];
 	int i;
 
 	strscpy(word, val, sizeof(word));
-	for (i = 0; choice->words[i]; i++) {
-		if (sysfs_streq(word, choice->words[i])) {
-			WRITE_ONCE(choice->value, i);
-			return 0;
-		}
-	}
-	pr_err("%s: expected %s%s%s, found '%.*s' (%s); nothing was changed\n",
-	       choice->name, choice->words[0], choice->words[1] ? " or " : "",
-	       choice->words[1] ?: "", (int)strcspn(word, "\n"), word, choice->hint);
+	for (i = 0; choice->words[i]; i++)
+		if (sysfs_streq(word, choice->words[i]))
+			return i;
+	rg_choice_say(choice, expected, sizeof(expected));
+	pr_err("%s: expected %s, found '%.*s' (%s); nothing was changed\n",
+	       choice->name, expected, (int)strcspn(word, "\n"), word, choice->hint);
 	return -EINVAL;
+}
+
+static int rg_choice_set(const char *val, const struct kernel_param *kp)
+{
+	struct rg_choice *choice = kp->arg;
+	int found = rg_choice_find(choice, val);
+
+	if (found < 0)
+		return found;
+	WRITE_ONCE(choice->value, found);
+	return 0;
 }
 
 static int rg_choice_get(char *buf, const struct kernel_param *kp)
@@ -58,6 +88,26 @@ static int rg_choice_get(char *buf, const struct kernel_param *kp)
 
 static const struct kernel_param_ops rg_choice_ops = {
 	.set = rg_choice_set,
+	.get = rg_choice_get,
+};
+
+/* In force before it shows; who waits may go on, or give up. */
+static int rg_policy_set(const char *val, const struct kernel_param *kp)
+{
+	int found = rg_choice_find(&rg_policy, val), rc;
+
+	if (found < 0)
+		return found;
+	rc = rg_attach_allow(RG_POLICY_RECORD + found);
+	if (rc)
+		return rc;
+	WRITE_ONCE(rg_policy.value, found);
+	rg_attach_wake();
+	return 0;
+}
+
+static const struct kernel_param_ops rg_policy_ops = {
+	.set = rg_policy_set,
 	.get = rg_choice_get,
 };
 
@@ -100,6 +150,15 @@ static struct rg_number rg_close_timeout = {
 	"close_timeout_ms", "milliseconds", 100, 30000, 1000,
 };
 
+/*
+ * Longer than a minute, which is what the kernel itself gives a function to come back.
+ * VFIO's callers hold locks of the whole host: shorter than the time after which a task
+ * counts as hung (120 s).
+ */
+static struct rg_number rg_wait_timeout = {
+	"wait_timeout_ms", "milliseconds", 10, 100000, 70000,
+};
+
 static int rg_number_set(const char *val, const struct kernel_param *kp)
 {
 	struct rg_number *number = kp->arg;
@@ -131,8 +190,10 @@ static bool rg_disarm;
 static bool rg_allow_untested;
 static char *rg_btf_path = "";
 
-module_param_cb(policy, &rg_choice_ops, &rg_policy, 0644);
-MODULE_PARM_DESC(policy, "what an attach in a window gets: record (default)");
+module_param_cb(policy, &rg_policy_ops, &rg_policy, 0644);
+MODULE_PARM_DESC(policy, "what an attach in a window gets: record (default), busy or wait");
+module_param_cb(wait_timeout_ms, &rg_number_ops, &rg_wait_timeout, 0644);
+MODULE_PARM_DESC(wait_timeout_ms, "policy=wait: how long an attach sleeps at the most, in ms (70000)");
 module_param_cb(scope, &rg_choice_ops, &rg_scope, 0644);
 MODULE_PARM_DESC(scope, "which functions take part: ats (default) or all");
 module_param_cb(on_failed_reset, &rg_choice_ops, &rg_failed, 0644);
@@ -192,6 +253,38 @@ unsigned int rg_param_park_timeout(void)
 unsigned int rg_param_close_timeout(void)
 {
 	return READ_ONCE(rg_close_timeout.value);
+}
+
+/**
+ * rg_param_wait_timeout - how long an attach may sleep with policy=wait
+ *
+ * Context: Any.
+ * Return: milliseconds.
+ */
+unsigned int rg_param_wait_timeout(void)
+{
+	return READ_ONCE(rg_wait_timeout.value);
+}
+
+/**
+ * rg_param_policy - what an attach in a window gets
+ *
+ * Context: Any; called from handlers.
+ * Return: RG_POLICY_RECORD, RG_POLICY_BUSY or RG_POLICY_WAIT.
+ */
+notrace enum rg_policy rg_param_policy(void)
+{
+	return RG_POLICY_RECORD + READ_ONCE(rg_policy.value);
+}
+
+/**
+ * rg_param_policy_record - no other policy can be had
+ *
+ * Context: Any.
+ */
+void rg_param_policy_record(void)
+{
+	WRITE_ONCE(rg_policy.value, 0);
 }
 
 /**

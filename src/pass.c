@@ -41,6 +41,26 @@ static notrace bool rg_pass_take(enum rg_target_id id, const void *arg)
 }
 
 /**
+ * rg_pass_mine - whether this task is in a call that a wrapper has made
+ * @set: of a function of this set
+ *
+ * Context: Any; called from handlers.
+ * Return: true if it is.
+ */
+notrace bool rg_pass_mine(enum rg_set set)
+{
+	struct rg_pass *pass;
+	unsigned long flags;
+	bool mine = false;
+
+	raw_spin_lock_irqsave(&rg_pass_lock, flags);
+	list_for_each_entry(pass, &rg_passes, node)
+		mine |= pass->task == current && rg_targets[pass->id].set == set;
+	raw_spin_unlock_irqrestore(&rg_pass_lock, flags);
+	return mine;
+}
+
+/**
  * rg_pass_divert - where a call goes: into its wrapper, or on
  * @id: the function
  * @arg: its first argument

@@ -26,6 +26,7 @@ struct rg_pass {
 	bool pinned;
 };
 
+bool rg_pass_mine(enum rg_set set);
 void *rg_pass_divert(enum rg_target_id id, const void *arg, void *wrapper);
 void rg_pass_begin(struct rg_pass *pass, enum rg_target_id id, const void *arg);
 void rg_pass_end(struct rg_pass *pass);

@@ -12,7 +12,7 @@
  *           arguments and names the replacement, or lets the call pass.
  *
  * A replacement is entered through the return of ftrace's trampoline, so it
- * needs no IBT landing pad, and finds the stack as the target would have.
+ * needs no landing pad (IBT, BTI), and finds the stack as the target would have.
  */
 #include <linux/kernel_read_file.h>
 #include <linux/slab.h>
@@ -24,12 +24,13 @@
 
 typedef unsigned long rg_ftrace_location_fn(unsigned long ip);
 
-DEFINE_STATIC_CALL_NULL(rg_sc_ftrace_location, rg_ftrace_location_fn);
+RG_CALL_DEFINE(rg_call_ftrace_location, rg_ftrace_location_fn);
 
 struct rg_target_state {
 	unsigned long addr;
 	unsigned long ip;	/* ftrace location, 0 if it has none */
 	int variant;		/* which of its prototypes it has */
+	bool needless;		/* not found, and this kernel does without it */
 	bool found;
 	bool armed;
 	atomic64_t fired;
@@ -39,6 +40,12 @@ static struct rg_target_state rg_state_of[RG_NR_TARGETS + 1]; /* the last: our o
 static u32 rg_offsets[RG_NR_MEMBERS];
 static bool rg_has_member[RG_NR_MEMBERS];
 static struct rg_patch rg_patches[RG_NR_SETS];
+
+/* Whether a set is for the architecture that this module is built for. */
+static bool rg_set_is_ours(enum rg_set set)
+{
+	return rg_set_arches[set] == RG_ARCH_ANY || rg_set_arches[set] == RG_ARCH_HERE;
+}
 
 /* The hook of an address. A set does not change while its functions are traced. */
 static notrace const struct rg_hook *rg_patch_hook(const struct rg_patch *patch,
@@ -84,7 +91,7 @@ static notrace void rg_patch_handler(unsigned long ip, unsigned long parent_ip,
  */
 unsigned long rg_patch_location(unsigned long addr)
 {
-	return static_call(rg_sc_ftrace_location)(addr);
+	return rg_call(rg_call_ftrace_location)(addr);
 }
 
 static void rg_patch_off(enum rg_set set, const char *name, const char *expected,
@@ -118,8 +125,11 @@ static void rg_patch_resolve_target(const struct rg_btf *btf, enum rg_target_id 
 	struct rg_target_state *st = &rg_state_of[id];
 	int rc;
 
+	if (!rg_set_is_ours(t->set))
+		return;
 	rc = rg_symbols_find(t->name, &st->addr);
-	if (rc == -ENOENT && t->optional)
+	st->needless = rc == -ENOENT && !rg_target_is_needed(btf, id);
+	if (st->needless)
 		return;
 	if (rc) {
 		rg_patch_off(t->set, t->name, "one symbol",
@@ -149,9 +159,11 @@ static void rg_patch_resolve_members(const struct rg_btf *btf)
 
 	for (i = 0; i < RG_NR_MEMBERS; i++) {
 		m = &rg_members[i];
+		if (!rg_set_is_ours(m->set))
+			continue;
 		verdict = rg_member_judge(btf, i, &rg_offsets[i], found);
 		rg_has_member[i] = verdict == RG_MATCH;
-		if (verdict == RG_MATCH || (verdict == RG_ABSENT && m->optional))
+		if (verdict == RG_MATCH || (verdict == RG_ABSENT && !rg_member_is_needed(btf, i)))
 			continue;
 		snprintf(name, sizeof(name), "struct %s.%s", m->strct, m->path);
 		rg_patch_off(m->set, name, m->type, found, "the whole set");
@@ -189,7 +201,7 @@ static int rg_patch_resolve_first(const struct rg_btf *btf)
 	rg_patch_resolve_target(btf, RG_T_FTRACE_LOCATION);
 	if (!rg_patches[RG_SET_CORE].usable)
 		return -EOPNOTSUPP;
-	rg_static_call_aim(rg_sc_ftrace_location, RG_T_FTRACE_LOCATION);
+	rg_call_aim(rg_call_ftrace_location, RG_T_FTRACE_LOCATION);
 	return 0;
 }
 
@@ -205,7 +217,7 @@ static int rg_patch_judge_all(const void *data, size_t size)
 		return rc;
 	}
 	for (i = 0; i < RG_NR_SETS; i++)
-		rg_patches[i].usable = true;
+		rg_patches[i].usable = rg_set_is_ours(i);
 	rc = rg_patch_resolve_first(&btf);
 	for (i = 0; !rc && i < RG_NR_TARGETS; i++)
 		if (i != RG_T_FTRACE_LOCATION)
@@ -378,7 +390,7 @@ static void rg_patch_mark(struct rg_patch *patch, bool installed)
 		rg_state_of[patch->hooks[i].id].armed = installed;
 }
 
-/* Leaves out the hooks of optional targets that this kernel lacks. */
+/* Leaves out the hooks of targets that this kernel lacks and does without. */
 static int rg_patch_fill(struct rg_patch *patch, const struct rg_hook *hooks, int nr)
 {
 	struct rg_hook *kept;
@@ -429,9 +441,9 @@ static int rg_patch_settle(enum rg_set set, int rc)
  * @hooks: what to do at each target
  * @nr: how many there are
  *
- * Hooks of optional targets that this kernel lacks are left out.
+ * Hooks of targets that this kernel lacks and does without are left out.
  *
- * Context: Process context, sleeps. Loads and unloads only.
+ * Context: Process context, sleeps. One at a time for a set.
  * Return: 0, or the error of ftrace; then nothing of the set is installed.
  */
 int rg_patch_install(enum rg_set set, const struct rg_hook *hooks, int nr)
@@ -659,6 +671,8 @@ ssize_t rg_patch_show(char *buf)
 	for (i = 0; i < RG_NR_TARGETS; i++) {
 		t = &rg_targets[i];
 		st = &rg_state_of[i];
+		if (!rg_set_is_ours(t->set))
+			continue;
 		len += sysfs_emit_at(buf, len, "%s %s %s %s %lld", t->name,
 				     rg_set_names[t->set],
 				     st->found ? "found" : "absent",
@@ -666,7 +680,7 @@ ssize_t rg_patch_show(char *buf)
 				     (long long)atomic64_read(&st->fired));
 		if (!st->found)
 			len += sysfs_emit_at(buf, len, " %s%s",
-					     t->optional ? "not in this kernel; where it is: " : "lost: ",
+					     st->needless ? "not in this kernel; where it is: " : "lost: ",
 					     t->lost);
 		len += sysfs_emit_at(buf, len, "\n");
 	}
@@ -687,8 +701,9 @@ ssize_t rg_patch_show_sets(char *buf, ssize_t at)
 	int i;
 
 	for (i = 0; i < RG_NR_SETS; i++)
-		len += sysfs_emit_at(buf, at + len, "set %s: %s\n", rg_set_names[i],
-				     rg_patches[i].usable ? "on" :
-				     rg_patches[i].idle ? "idle" : "off");
+		if (rg_set_is_ours(i))
+			len += sysfs_emit_at(buf, at + len, "set %s: %s\n", rg_set_names[i],
+					     rg_patches[i].usable ? "on" :
+					     rg_patches[i].idle ? "idle" : "off");
 	return len;
 }

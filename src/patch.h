@@ -4,8 +4,8 @@
 #define RG_PATCH_H
 
 #include <linux/ftrace.h>
-#include <linux/static_call.h>
 
+#include "arch.h"
 #include "targets.h"
 
 /**
@@ -65,11 +65,7 @@ ssize_t rg_patch_show_sets(char *buf, ssize_t at);
 #define rg_member(base, id, type) \
 	((type *)((char *)(base) + rg_member_off(id)))
 
-/*
- * Points a static call at a target. The call is then a direct one: with IBT a
- * function whose address is never taken has no landing pad for another.
- */
-#define rg_static_call_aim(name, id) \
-	static_call_update(name, (typeof(&STATIC_CALL_TRAMP(name)))rg_target_addr(id))
+/* Points a call that RG_CALL_DEFINE() made at a target. */
+#define rg_call_aim(name, id)	rg_arch_call_aim(name, rg_target_addr(id))
 
 #endif /* RG_PATCH_H */

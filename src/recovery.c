@@ -27,7 +27,7 @@ typedef pci_ers_result_t rg_recovery_reset_fn(struct pci_dev *bridge);
 typedef pci_ers_result_t rg_recovery_fn(struct pci_dev *pdev, pci_channel_state_t state,
 					rg_recovery_reset_fn *reset);
 
-DEFINE_STATIC_CALL_NULL(rg_sc_recovery, rg_recovery_fn);
+RG_CALL_DEFINE(rg_call_recovery, rg_recovery_fn);
 
 /* One recovery; the task runs all of it. */
 struct rg_recovery {
@@ -130,6 +130,7 @@ static void rg_recovery_begin(struct rg_recovery *recovery, pci_channel_state_t 
 	spin_lock(&rg_recovery_lock);
 	list_add(&recovery->node, &rg_recoveries);
 	spin_unlock(&rg_recovery_lock);
+	rg_scope_recover(recovery->scope, 1);
 	/* The kernel waits for the first function on the bus, if that. */
 	rg_scope_bracket(recovery->scope, true);
 	recovery->frozen = state == pci_channel_io_frozen;
@@ -158,6 +159,7 @@ static void rg_recovery_end(struct rg_recovery *recovery, pci_ers_result_t resul
 	if (rg_recovery_failed(recovery, result))
 		rg_scope_fail(recovery->scope);
 	rg_scope_unbracket(recovery->scope, RG_AWAIT_NOT);
+	rg_scope_recover(recovery->scope, -1);
 	spin_lock(&rg_recovery_lock);
 	list_del(&recovery->node);
 	spin_unlock(&rg_recovery_lock);
@@ -176,7 +178,7 @@ static pci_ers_result_t rg_wrap_recovery(struct pci_dev *pdev, pci_channel_state
 	recovery.scope = rg_recovery_scope(recovery.bus, pdev);
 	rg_recovery_begin(&recovery, state);
 	rg_pass_begin(&pass, RG_T_PCIE_DO_RECOVERY, pdev);
-	result = static_call(rg_sc_recovery)(pdev, state, rg_recovery_reset);
+	result = rg_call(rg_call_recovery)(pdev, state, rg_recovery_reset);
 	rg_pass_end(&pass);
 	rg_recovery_end(&recovery, result);
 	rg_scope_free(recovery.scope);
@@ -207,7 +209,7 @@ int rg_recovery_install(void)
 {
 	if (!rg_set_usable(RG_SET_RECOVERY))
 		return -EOPNOTSUPP;
-	rg_static_call_aim(rg_sc_recovery, RG_T_PCIE_DO_RECOVERY);
+	rg_call_aim(rg_call_recovery, RG_T_PCIE_DO_RECOVERY);
 	return rg_patch_join(RG_SET_RECOVERY, RG_SET_RESET, rg_recovery_hooks,
 			     ARRAY_SIZE(rg_recovery_hooks));
 }

@@ -12,6 +12,7 @@
 #include <linux/iommu.h>
 #include <linux/slab.h>
 
+#include "attach.h"
 #include "backend.h"
 #include "err_handlers.h"
 #include "events.h"
@@ -26,6 +27,20 @@ static DEFINE_HASHTABLE(rg_states, 8);
 static DEFINE_MUTEX(rg_registry_mutex);
 static struct workqueue_struct *rg_registry_queue;
 static bool rg_registry_stopping;
+
+/**
+ * rg_group_mutex - the mutex of a function's IOMMU group
+ * @state: the function's state
+ *
+ * dev->iommu_group is public, the mutex in it is not.
+ *
+ * Context: Any.
+ * Return: the mutex.
+ */
+struct mutex *rg_group_mutex(const struct rg_state *state)
+{
+	return rg_member(state->group, RG_M_GROUP_MUTEX, struct mutex);
+}
 
 /**
  * rg_registry_find - the state of a function
@@ -128,6 +143,7 @@ static void rg_registry_free(struct work_struct *work)
 	rg_gate_finish(state);
 	rg_events_finish(state);
 	rg_fence_finish(&state->fence);
+	rg_fence_finish(&state->alive);
 	rg_registry_put_buses(state->pdev->bus);
 	iommu_group_put(state->group);
 	pci_dev_put(state->pdev);
@@ -197,6 +213,8 @@ static void rg_registry_add(struct pci_dev *pdev)
 		rg_registry_put(state);
 		return;
 	}
+	rg_fence_aim(&state->alive, be->takes, state->rids[0]->space);
+	rg_fence_aim(&state->fence, be->takes, state->rids[0]->space);
 	hash_add_rcu(rg_states, &state->node, (unsigned long)pdev);
 	rg_status_add(state);
 }
@@ -216,9 +234,10 @@ static void rg_registry_del(struct rg_state *state)
  */
 static void rg_registry_dying(struct rg_state *state)
 {
-	mutex_lock(rg_gate_group_mutex(state));
+	mutex_lock(rg_group_mutex(state));
 	WRITE_ONCE(state->dead, true);
-	mutex_unlock(rg_gate_group_mutex(state));
+	mutex_unlock(rg_group_mutex(state));
+	rg_attach_wake();
 }
 
 /* The mutex that all changes are made under is held. */
@@ -235,6 +254,20 @@ static void rg_registry_rebound(struct device *dev)
 
 	if (state)
 		rg_gate_rebound(state);
+}
+
+/*
+ * Its driver goes, under its device lock, and may wait for what somebody holds who
+ * waits for its window: VFIO's for the container of a group that is being attached.
+ */
+static void rg_registry_leaving(struct device *dev, bool leaving)
+{
+	struct rg_state *state = rg_registry_of(dev);
+
+	if (!state)
+		return;
+	WRITE_ONCE(state->leaving, leaving);
+	rg_attach_wake();
 }
 
 /* A driver is about to probe it, and will start its DMA. */
@@ -262,7 +295,11 @@ static int rg_registry_notify(struct notifier_block *nb, unsigned long action,
 	case BUS_NOTIFY_BOUND_DRIVER:
 		rg_registry_add(to_pci_dev(dev));
 		break;
+	case BUS_NOTIFY_UNBIND_DRIVER:
+		rg_registry_leaving(dev, true);
+		break;
 	case BUS_NOTIFY_UNBOUND_DRIVER:
+		rg_registry_leaving(dev, false);
 		rg_registry_rebound(dev);
 		break;
 	case BUS_NOTIFY_DEL_DEVICE:

@@ -10,6 +10,7 @@ void rg_registry_defer(struct work_struct *work);
 void rg_registry_stop(void);
 void rg_registry_exit(void);
 
+struct mutex *rg_group_mutex(const struct rg_state *state);
 struct rg_state *rg_registry_find(const struct pci_dev *pdev);
 struct rg_state *rg_registry_get(const struct pci_dev *pdev);
 void rg_registry_put(struct rg_state *state);

@@ -2,9 +2,10 @@
 /*
  * Requester IDs: a function's own and those of its DMA aliases.
  *
- * Behind a bridge to conventional PCI several functions may share one. It is
- * blocked when the last of them is closed and opens with the first, whether a
- * sharer closes, opens, appears or goes away.
+ * Which they are, and within what they are unique, the back end says. Behind a
+ * bridge to conventional PCI several functions may share one. It is blocked when
+ * the last of them is closed and opens with the first, whether a sharer closes,
+ * opens, appears or goes away.
  */
 #include <linux/hashtable.h>
 #include <linux/slab.h>
@@ -12,30 +13,32 @@
 #include "backend.h"
 #include "gate.h"
 #include "patch.h"
+#include "registry.h"
 #include "rids.h"
 
 typedef int rg_each_alias_fn(struct pci_dev *pdev,
 			     int (*fn)(struct pci_dev *pdev, u16 alias, void *data),
 			     void *data);
 
-DEFINE_STATIC_CALL_NULL(rg_sc_each_alias, rg_each_alias_fn);
+RG_CALL_DEFINE(rg_call_each_alias, rg_each_alias_fn);
 
 /* Additions and removals are under the registry's mutex, look-ups under RCU. */
 static DEFINE_HASHTABLE(rg_rids, 8);
 
 /**
  * rg_rids_find - a requester ID that some function has
- * @key: segment << 16 | requester ID
+ * @space: what the key is unique in
+ * @key: as the back end has it
  *
  * Context: Preemption off or rcu_read_lock() held; called from handlers.
  * Return: it, valid as long as that lasts, or NULL.
  */
-notrace struct rg_rid *rg_rids_find(u32 key)
+notrace struct rg_rid *rg_rids_find(const void *space, u32 key)
 {
 	struct rg_rid *rid;
 
 	hash_for_each_possible_rcu_notrace(rg_rids, rid, node, key)
-		if (rid->key == key)
+		if (rid->key == key && rid->space == space)
 			return rid;
 	return NULL;
 }
@@ -60,13 +63,14 @@ notrace bool rg_rids_withholds(struct rg_rid *rid)
 	return true;
 }
 
-static struct rg_rid *rg_rids_new(struct rg_state *state, u32 key)
+static struct rg_rid *rg_rids_new(struct rg_state *state, const void *space, u32 key)
 {
 	struct rg_rid *rid = kzalloc(sizeof(*rid), GFP_KERNEL);
 	int rc;
 
 	if (!rid)
 		return ERR_PTR(-ENOMEM);
+	rid->space = space;
 	rid->key = key;
 	rc = state->be->adopt(rid, state->pdev);
 	if (rc) {
@@ -95,23 +99,32 @@ static void rg_rids_settle(const struct rg_backend *be, struct rg_rid *rid,
 		WRITE_ONCE(rid->filtered, filter);
 }
 
-static int rg_rids_add(struct rg_state *state, u32 key)
+/**
+ * rg_rids_add - a function has a requester ID
+ * @state: the function's state
+ * @space: what the key is unique in
+ * @key: as the back end has it; one that the function has already is left alone
+ *
+ * Context: Process context, from the back end's ids().
+ * Return: 0, or an error, which ids() has to return.
+ */
+int rg_rids_add(struct rg_state *state, const void *space, u32 key)
 {
 	struct rg_rid *rid;
 	int i;
 
 	for (i = 0; i < state->nr_rids; i++)
-		if (state->rids[i]->key == key)
+		if (state->rids[i]->key == key && state->rids[i]->space == space)
 			return 0;
 	if (state->nr_rids == RG_MAX_RIDS)
 		return -E2BIG;
-	rid = rg_rids_find(key) ?: rg_rids_new(state, key);
+	rid = rg_rids_find(space, key) ?: rg_rids_new(state, space, key);
 	if (IS_ERR(rid))
 		return PTR_ERR(rid);
-	mutex_lock(rg_gate_group_mutex(state));
+	mutex_lock(rg_group_mutex(state));
 	rid->users++;
 	rg_rids_settle(state->be, rid, state->pdev, false);
-	mutex_unlock(rg_gate_group_mutex(state));
+	mutex_unlock(rg_group_mutex(state));
 	state->rids[state->nr_rids++] = rid;
 	return 0;
 }
@@ -137,7 +150,7 @@ bool rg_rids_is_own(struct pci_dev *pdev)
 {
 	struct pci_dev *real = NULL;
 
-	static_call(rg_sc_each_alias)(pdev, rg_rids_first, &real);
+	rg_call(rg_call_each_alias)(pdev, rg_rids_first, &real);
 	return real == pdev;
 }
 
@@ -145,7 +158,23 @@ static int rg_rids_add_alias(struct pci_dev *pdev, u16 alias, void *data)
 {
 	struct rg_state *state = data;
 
-	return rg_rids_add(state, (state->rids[0]->key & ~0xffffU) | alias);
+	return rg_rids_add(state, NULL, (state->rids[0]->key & ~0xffffU) | alias);
+}
+
+/**
+ * rg_rids_add_aliases - a function has a requester ID, and those it is known by
+ * @state: the function's state
+ * @own: its own, with the segment
+ *
+ * For an IOMMU that sees PCI's requester IDs.
+ *
+ * Context: Process context, from the back end's ids().
+ * Return: 0, or an error, which ids() has to return.
+ */
+int rg_rids_add_aliases(struct rg_state *state, u32 own)
+{
+	return rg_rids_add(state, NULL, own) ?:
+	       rg_call(rg_call_each_alias)(state->pdev, rg_rids_add_alias, state);
 }
 
 /**
@@ -157,12 +186,8 @@ static int rg_rids_add_alias(struct pci_dev *pdev, u16 alias, void *data)
  */
 int rg_rids_adopt(struct rg_state *state)
 {
-	int rc;
+	int rc = state->be->ids(state);
 
-	rc = rg_rids_add(state, state->be->key(state->pdev));
-	if (!rc)
-		rc = static_call(rg_sc_each_alias)(state->pdev, rg_rids_add_alias,
-						   state);
 	if (rc)
 		rg_rids_drop(state);
 	return rc;
@@ -190,11 +215,11 @@ void rg_rids_drop(struct rg_state *state)
 	struct rg_rid *rid;
 	int i;
 
-	mutex_lock(rg_gate_group_mutex(state));
+	mutex_lock(rg_group_mutex(state));
 	for (i = 0; i < state->nr_rids; i++)
 		rg_rids_part(state, state->rids[i]);
 	state->counted = false;
-	mutex_unlock(rg_gate_group_mutex(state));
+	mutex_unlock(rg_group_mutex(state));
 
 	for (i = 0; i < state->nr_rids; i++) {
 		rid = state->rids[i];
@@ -250,9 +275,21 @@ void rg_rids_filter(struct rg_state *state)
 		/* One that is on already has an older count, which is as good. */
 		if (!state->rids[i]->filtered)
 			state->rids[i]->begun_before = atomic_read(&state->rids[i]->begun);
-		/* Pairs with READ_ONCE() in rg_rids_withholds(); the gate's fence follows. */
-		WRITE_ONCE(state->rids[i]->filtered, true);
+		/*
+		 * The count was read before anybody can drop on its account: pairs with
+		 * the control dependency in rg_rids_withholds(). The gate's fence follows.
+		 */
+		smp_store_release(&state->rids[i]->filtered, true);
 	}
+}
+
+/*
+ * Whether nobody else's ATC is meant by a requester ID. An alias that is shared, is
+ * by functions without ATS.
+ */
+static bool rg_rids_is_alone(const struct rg_state *state, int i)
+{
+	return i == 0 || state->rids[i]->users == 1;
 }
 
 /**
@@ -268,8 +305,8 @@ void rg_rids_unblock(struct rg_state *state, bool silent)
 
 	for (i = 0; i < state->nr_rids; i++) {
 		state->rids[i]->closed--;
-		/* Aliases are shared by functions without ATS. */
-		rg_rids_settle(state->be, state->rids[i], state->pdev, silent && i == 0);
+		rg_rids_settle(state->be, state->rids[i], state->pdev,
+			       silent && rg_rids_is_alone(state, i));
 	}
 	state->counted = false;
 }
@@ -282,11 +319,12 @@ void rg_rids_unblock(struct rg_state *state, bool silent)
  */
 void rg_rids_unfilter(struct rg_state *state)
 {
-	struct rg_rid *rid = state->rids[0];
+	int i;
 
 	/* Blocked for others that share it: their window keeps the filter. */
-	if (!rid->blocked)
-		WRITE_ONCE(rid->filtered, false);
+	for (i = 0; i < state->nr_rids; i++)
+		if (rg_rids_is_alone(state, i) && !state->rids[i]->blocked)
+			WRITE_ONCE(state->rids[i]->filtered, false);
 }
 
 /**
@@ -298,11 +336,15 @@ void rg_rids_unfilter(struct rg_state *state)
  */
 bool rg_rids_has_dropped(const struct rg_state *state)
 {
-	const struct rg_rid *rid = state->rids[0];
+	int i;
 
 	/* Pairs with the barrier in rg_rids_withholds(). */
 	smp_mb();
-	return atomic_read(&rid->begun) != rid->begun_before;
+	for (i = 0; i < state->nr_rids; i++)
+		if (rg_rids_is_alone(state, i) &&
+		    atomic_read(&state->rids[i]->begun) != state->rids[i]->begun_before)
+			return true;
+	return false;
 }
 
 /**
@@ -346,5 +388,5 @@ u64 rg_rids_dropped(const struct rg_state *state)
  */
 void rg_rids_init(void)
 {
-	rg_static_call_aim(rg_sc_each_alias, RG_T_PCI_FOR_EACH_DMA_ALIAS);
+	rg_call_aim(rg_call_each_alias, RG_T_PCI_FOR_EACH_DMA_ALIAS);
 }

@@ -15,7 +15,8 @@ struct rg_state;
  * struct rg_rid - one requester ID, shared by all functions that emit it
  * @node: in the RCU hash of requester IDs
  * @rcu: for its release
- * @key: PCI segment << 16 | bus << 8 | devfn
+ * @space: within which the key is unique, as the back end says; NULL: the machine
+ * @key: for NULL, PCI segment << 16 | bus << 8 | devfn
  * @users: functions that emit it
  * @closed: those of them that are closed
  * @blocked: the IOMMU refuses its DMA
@@ -32,6 +33,7 @@ struct rg_state;
 struct rg_rid {
 	struct hlist_node node;
 	struct rcu_head rcu;
+	const void *space;
 	u32 key;
 	int users;
 	int closed;
@@ -44,9 +46,11 @@ struct rg_rid {
 	unsigned long priv[RG_RID_PRIV];
 };
 
-struct rg_rid *rg_rids_find(u32 key);
+struct rg_rid *rg_rids_find(const void *space, u32 key);
 bool rg_rids_withholds(struct rg_rid *rid);
 bool rg_rids_is_own(struct pci_dev *pdev);
+int rg_rids_add(struct rg_state *state, const void *space, u32 key);
+int rg_rids_add_aliases(struct rg_state *state, u32 own);
 int rg_rids_adopt(struct rg_state *state);
 void rg_rids_drop(struct rg_state *state);
 void rg_rids_block(struct rg_state *state);

@@ -6,6 +6,7 @@
 #include <linux/overflow.h>
 #include <linux/slab.h>
 
+#include "attach.h"
 #include "closing.h"
 #include "registry.h"
 #include "scope.h"
@@ -278,6 +279,25 @@ void rg_scope_leave(struct rg_scope *scope, enum rg_await await)
 
 	for (i = 0; scope && i < scope->nr; i++)
 		rg_gate_leave(scope->states[i], await);
+}
+
+/**
+ * rg_scope_recover - a recovery from an error begins, or ends
+ * @scope: may be NULL
+ * @by: 1 or -1
+ *
+ * It takes their device locks, and calls their drivers: who waits for a window of
+ * theirs may hold what it waits for.
+ *
+ * Context: Any.
+ */
+void rg_scope_recover(struct rg_scope *scope, int by)
+{
+	int i;
+
+	for (i = 0; scope && i < scope->nr; i++)
+		atomic_add(by, &scope->states[i]->recoveries);
+	rg_attach_wake();
 }
 
 /**

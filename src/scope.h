@@ -28,6 +28,7 @@ void rg_scope_enter(struct rg_scope *scope, enum rg_reason why);
 struct rg_scope *rg_scope_enter_function(struct rg_state *state, enum rg_reason why,
 					 struct rg_scope *vfs);
 void rg_scope_leave(struct rg_scope *scope, enum rg_await await);
+void rg_scope_recover(struct rg_scope *scope, int by);
 void rg_scope_bracket(struct rg_scope *scope, bool patient);
 void rg_scope_unbracket(struct rg_scope *scope, enum rg_await await);
 void rg_scope_fail(struct rg_scope *scope);

@@ -8,6 +8,7 @@
 #include <linux/sysfs.h>
 #include <linux/utsname.h>
 
+#include "attach.h"
 #include "backend.h"
 #include "closing.h"
 #include "params.h"
@@ -79,6 +80,7 @@ RG_STATUS_SHOW(dropped, "%llu", rg_rids_dropped(state))
 RG_STATUS_SHOW(last_window_us, "%llu", READ_ONCE(state->last_window_us))
 RG_STATUS_SHOW(last_error, "%d", READ_ONCE(state->last_error))
 RG_STATUS_SHOW(mode, "%s", rg_mode_names[READ_ONCE(state->mode)])
+RG_STATUS_SHOW(policy, "%s", rg_policy_names[READ_ONCE(state->policy)])
 
 static ssize_t state_store(struct device *dev, struct device_attribute *attr,
 			   const char *buf, size_t count)
@@ -121,6 +123,30 @@ static ssize_t mode_store(struct device *dev, struct device_attribute *attr,
 	return count;
 }
 
+static ssize_t policy_store(struct device *dev, struct device_attribute *attr,
+			    const char *buf, size_t count)
+{
+	struct rg_state *state;
+	int policy, rc;
+
+	policy = __sysfs_match_string(rg_policy_names, RG_NR_POLICIES, buf);
+	if (policy < 0) {
+		pci_err(to_pci_dev(dev), "resetgate/policy: expected default, record, busy or wait, found '%.*s'; nothing was changed\n",
+			(int)min_t(size_t, strcspn(buf, "\n"), 16), buf);
+		return -EINVAL;
+	}
+	rc = rg_attach_allow(policy);
+	if (rc)
+		return rc;
+	state = rg_registry_get(to_pci_dev(dev));
+	if (!state)
+		return -ENODEV;
+	WRITE_ONCE(state->policy, policy);
+	rg_registry_put(state);
+	rg_attach_wake();
+	return count;
+}
+
 static DEVICE_ATTR_RW(state);
 static DEVICE_ATTR_RO(depth);
 static DEVICE_ATTR_RO(reason);
@@ -130,6 +156,7 @@ static DEVICE_ATTR_RO(dropped);
 static DEVICE_ATTR_RO(last_window_us);
 static DEVICE_ATTR_RO(last_error);
 static DEVICE_ATTR_RW(mode);
+static DEVICE_ATTR_RW(policy);
 
 static struct attribute *rg_status_function_attrs[] = {
 	&dev_attr_state.attr,
@@ -141,6 +168,7 @@ static struct attribute *rg_status_function_attrs[] = {
 	&dev_attr_last_window_us.attr,
 	&dev_attr_last_error.attr,
 	&dev_attr_mode.attr,
+	&dev_attr_policy.attr,
 	NULL
 };
 

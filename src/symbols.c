@@ -4,11 +4,11 @@
  *
  * kallsyms_lookup_name() is not exported; a kprobe that is registered by name
  * and removed again tells where it is. It may point behind the landing pad,
- * which a direct call may skip, and every call here is direct.
+ * which a call may skip that is made as arch.h has it, and every call here is.
  */
 #include <linux/kprobes.h>
-#include <linux/static_call.h>
 
+#include "arch.h"
 #include "symbols.h"
 
 typedef unsigned long rg_lookup_name_fn(const char *name);
@@ -17,9 +17,9 @@ typedef int rg_each_match_fn(int (*fn)(void *data, unsigned long addr),
 typedef int rg_lookup_size_fn(unsigned long addr, unsigned long *size,
 			      unsigned long *offset);
 
-DEFINE_STATIC_CALL_NULL(rg_sc_lookup_name, rg_lookup_name_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_each_match, rg_each_match_fn);
-DEFINE_STATIC_CALL_NULL(rg_sc_lookup_size, rg_lookup_size_fn);
+RG_CALL_DEFINE(rg_call_lookup_name, rg_lookup_name_fn);
+RG_CALL_DEFINE(rg_call_each_match, rg_each_match_fn);
+RG_CALL_DEFINE(rg_call_lookup_size, rg_lookup_size_fn);
 
 struct rg_symbols_match {
 	unsigned long addr;
@@ -52,7 +52,7 @@ int rg_symbols_init(void)
 		       rc);
 		return rc;
 	}
-	static_call_update(rg_sc_lookup_name, (rg_lookup_name_fn *)kp.addr);
+	rg_arch_call_aim(rg_call_lookup_name, kp.addr);
 	unregister_kprobe(&kp);
 	return 0;
 }
@@ -68,7 +68,7 @@ int rg_symbols_init(void)
  */
 unsigned long rg_symbols_lookup(const char *name)
 {
-	return static_call(rg_sc_lookup_name)(name);
+	return rg_call(rg_call_lookup_name)(name);
 }
 
 /**
@@ -80,8 +80,8 @@ unsigned long rg_symbols_lookup(const char *name)
  */
 void rg_symbols_use(unsigned long each_match, unsigned long lookup_size)
 {
-	static_call_update(rg_sc_each_match, (rg_each_match_fn *)each_match);
-	static_call_update(rg_sc_lookup_size, (rg_lookup_size_fn *)lookup_size);
+	rg_arch_call_aim(rg_call_each_match, each_match);
+	rg_arch_call_aim(rg_call_lookup_size, lookup_size);
 }
 
 /**
@@ -96,7 +96,7 @@ int rg_symbols_find(const char *name, unsigned long *addr)
 {
 	struct rg_symbols_match match = { };
 
-	static_call(rg_sc_each_match)(rg_symbols_count, name, &match);
+	rg_call(rg_call_each_match)(rg_symbols_count, name, &match);
 	*addr = match.addr;
 	if (!match.count)
 		return -ENOENT;
@@ -114,7 +114,7 @@ unsigned long rg_symbols_size(unsigned long addr)
 {
 	unsigned long size = 0, offset;
 
-	if (!static_call(rg_sc_lookup_size)(addr, &size, &offset))
+	if (!rg_call(rg_call_lookup_size)(addr, &size, &offset))
 		return 0;
 	return size;
 }

@@ -27,9 +27,17 @@ const char *const rg_set_names[RG_NR_SETS] = {
 	[RG_SET_BUS]		= "bus",
 	[RG_SET_RECOVERY]	= "recovery",
 	[RG_SET_NATIVE]		= "native",
+	[RG_SET_ATTACH]		= "attach",
 	[RG_SET_ENDPOINT]	= "endpoint",
 	[RG_SET_VTD]		= "vtd",
 	[RG_SET_AMD]		= "amd",
+	[RG_SET_SMMUV3]		= "smmuv3",
+};
+
+const enum rg_arch rg_set_arches[RG_NR_SETS] = {
+	[RG_SET_VTD]		= RG_ARCH_X86,
+	[RG_SET_AMD]		= RG_ARCH_X86,
+	[RG_SET_SMMUV3]		= RG_ARCH_ARM64,
 };
 
 const struct rg_target rg_targets[RG_NR_TARGETS] = {
@@ -110,6 +118,53 @@ const struct rg_target rg_targets[RG_NR_TARGETS] = {
 		RG_SET_NATIVE, RG_USE_REDIRECT, true,
 		"The kernel's own reset gate, if it has one, works beside this module's." },
 
+	[RG_T_ATTACH_DEVICE] = {
+		"iommu_attach_device",
+		"int (struct iommu_domain *, struct device *)",
+		RG_SET_ATTACH, RG_USE_REDIRECT, false,
+		"Attaches in a reset are recorded, whatever policy says." },
+	[RG_T_ATTACH_GROUP] = {
+		"iommu_attach_group",
+		"int (struct iommu_domain *, struct iommu_group *)",
+		RG_SET_ATTACH, RG_USE_REDIRECT, false,
+		"Attaches by VFIO in a reset are recorded, whatever policy says." },
+	[RG_T_ATTACH_HANDLE] = {
+		"iommu_attach_group_handle",
+		"int (struct iommu_domain *, struct iommu_group *, struct iommu_attach_handle *)",
+		RG_SET_ATTACH, RG_USE_REDIRECT, true,
+		"Policy is for attaches by IOMMUFD, too." },
+	[RG_T_REPLACE_DOMAIN] = {
+		"iommu_group_replace_domain",
+		"int (struct iommu_group *, struct iommu_domain *)",
+		RG_SET_ATTACH, RG_USE_REDIRECT, true,
+		"Policy is for replacements, too." },
+	[RG_T_REPLACE_HANDLE] = {
+		"iommu_replace_group_handle",
+		"int (struct iommu_group *, struct iommu_domain *, struct iommu_attach_handle *)",
+		RG_SET_ATTACH, RG_USE_REDIRECT, true,
+		"Policy is for replacements, too." },
+	[RG_T_ATTACH_PASID] = {
+		"iommu_attach_device_pasid",
+		"int (struct iommu_domain *, struct device *, ioasid_t, struct iommu_attach_handle *)",
+		RG_SET_ATTACH, RG_USE_REDIRECT, true,
+		"Policy is for PASIDs, too." },
+	[RG_T_REPLACE_PASID] = {
+		"iommu_replace_device_pasid",
+		"int (struct iommu_domain *, struct device *, ioasid_t, struct iommu_attach_handle *)",
+		RG_SET_ATTACH, RG_USE_REDIRECT, true,
+		"Policy is for PASIDs, too." },
+	[RG_T_SVA_BIND] = {
+		"iommu_sva_bind_device",
+		"struct iommu_sva *(struct device *, struct mm_struct *)",
+		RG_SET_ATTACH, RG_USE_REDIRECT, true,
+		"Policy is for processes bound to a device, too.",
+		{ "struct iommu_sva *(struct device *, struct mm_struct *, void *)" } },
+	[RG_T_STORE_TYPE] = {
+		"iommu_group_store_type",
+		"ssize_t (struct iommu_group *, const char *, size_t)",
+		RG_SET_ATTACH, RG_USE_REDIRECT, false,
+		"A change of the default domain in a reset is recorded, whatever policy says." },
+
 	[RG_T_ENABLE_ATS] = {
 		"pci_enable_ats", RG_PCI_INT_INT,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
@@ -137,39 +192,48 @@ const struct rg_target rg_targets[RG_NR_TARGETS] = {
 	[RG_T_ENABLE_PRI] = {
 		"pci_enable_pri", RG_PCI_INT_U32,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
-		"A device in reset may have its page requests turned on under it." },
+		"A device in reset may have its page requests turned on under it.",
+		.with = "pri_cap" },
 	[RG_T_DISABLE_PRI] = {
 		"pci_disable_pri", RG_PCI_VOID,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
-		"A device in reset may have its page request control register written." },
+		"A device in reset may have its page request control register written.",
+		.with = "pri_cap" },
 	[RG_T_RESET_PRI] = {
 		"pci_reset_pri", RG_PCI_INT,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
-		"A device in reset may have its page request interface reset." },
+		"A device in reset may have its page request interface reset.",
+		.with = "pri_cap" },
 	[RG_T_RESTORE_PRI] = {
 		"pci_restore_pri_state", RG_PCI_VOID,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
-		"Restoring a device after its reset turns page requests on before its gate opens." },
+		"Restoring a device after its reset turns page requests on before its gate opens.",
+		.with = "pri_cap" },
 	[RG_T_ENABLE_PASID] = {
 		"pci_enable_pasid", RG_PCI_INT_INT,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
-		"A device in reset may have PASIDs turned on under it." },
+		"A device in reset may have PASIDs turned on under it.",
+		.with = "pasid_cap" },
 	[RG_T_DISABLE_PASID] = {
 		"pci_disable_pasid", RG_PCI_VOID,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
-		"A device in reset may have its PASID control register written." },
+		"A device in reset may have its PASID control register written.",
+		.with = "pasid_cap" },
 	[RG_T_RESTORE_PASID] = {
 		"pci_restore_pasid_state", RG_PCI_VOID,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
-		"Restoring a device after its reset turns PASIDs on before its gate opens." },
+		"Restoring a device after its reset turns PASIDs on before its gate opens.",
+		.with = "pasid_cap" },
 	[RG_T_PASID_FEATURES] = {
 		"pci_pasid_features", RG_PCI_INT,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
-		"A driver attached during a reset may keep wrong PASID features." },
+		"A driver attached during a reset may keep wrong PASID features.",
+		.with = "pasid_cap" },
 	[RG_T_MAX_PASIDS] = {
 		"pci_max_pasids", RG_PCI_INT,
 		RG_SET_ENDPOINT, RG_USE_REDIRECT, false,
-		"A driver attached during a reset may keep a wrong number of PASIDs." },
+		"A driver attached during a reset may keep a wrong number of PASIDs.",
+		.with = "pasid_cap" },
 
 	[RG_T_ACS_PATH_ENABLED] = {
 		"pci_acs_path_enabled", "bool (struct pci_dev *, struct pci_dev *, u16)",
@@ -226,7 +290,9 @@ const struct rg_target rg_targets[RG_NR_TARGETS] = {
 	[RG_T_AMD_UPDATE_DTE] = {
 		"dev_update_dte", "void (struct iommu_dev_data *, bool)",
 		RG_SET_AMD, RG_USE_REDIRECT, true,
-		"Device table entries of an AMD IOMMU cannot be withheld, so devices behind it are not gated." },
+		"Device table entries of an AMD IOMMU cannot be withheld, so devices behind it are not gated.",
+		.needed = { RG_T_AMD_SET_DTE,
+			    1 << RG_AMD_SET_DTE_WITH_TOP | 1 << RG_AMD_SET_DTE_BY_DATA } },
 	[RG_T_AMD_SET_DTE] = {
 		"set_dte_entry",
 		"void (struct amd_iommu *, struct iommu_dev_data *, phys_addr_t, unsigned int)",
@@ -242,6 +308,40 @@ const struct rg_target rg_targets[RG_NR_TARGETS] = {
 		"__iommu_queue_command_sync", "int (struct amd_iommu *, struct iommu_cmd *, bool)",
 		RG_SET_AMD, RG_USE_OBSERVE, false,
 		"ATS invalidations of an AMD IOMMU cannot be withheld, so devices behind it are not gated." },
+
+	[RG_T_SMMU_PAGE_RESPONSE] = {
+		"arm_smmu_page_response",
+		"void (struct device *, struct iopf_fault *, struct iommu_page_response *)",
+		RG_SET_SMMUV3, RG_USE_DATA, false,
+		"Devices behind an Arm SMMUv3 are not recognised, nor gated." },
+	[RG_T_SMMU_ASID_LOCK] = {
+		"arm_smmu_asid_lock", NULL,
+		RG_SET_SMMUV3, RG_USE_DATA, false,
+		"Stream table entries may be written meanwhile, so devices behind an Arm SMMUv3 are not gated." },
+	[RG_T_SMMU_STE_OPS] = {
+		"arm_smmu_ste_writer_ops", NULL,
+		RG_SET_SMMUV3, RG_USE_DATA, false,
+		"Stream table entries cannot be told from others, so devices behind an Arm SMMUv3 are not gated." },
+	[RG_T_SMMU_WRITE_ENTRY] = {
+		"arm_smmu_write_entry",
+		"void (struct arm_smmu_entry_writer *, __le64 *, const __le64 *)",
+		RG_SET_SMMUV3, RG_USE_REDIRECT, false,
+		"Stream table entries of an Arm SMMUv3 cannot be withheld, so devices behind it are not gated." },
+	[RG_T_SMMU_QUEUE] = {
+		"arm_smmu_cmdq_issue_cmdlist",
+		"int (struct arm_smmu_device *, struct arm_smmu_cmdq *, struct arm_smmu_cmd *, int, bool)",
+		RG_SET_SMMUV3, RG_USE_OBSERVE, false,
+		"ATS invalidations of an Arm SMMUv3 cannot be withheld, so devices behind it are not gated.",
+		{ "int (struct arm_smmu_device *, struct arm_smmu_cmdq *, u64 *, int, bool)" } },
+	[RG_T_SMMU_QUEUE_INNER] = {
+		"__arm_smmu_cmdq_issue_cmdlist",
+		"int (struct arm_smmu_device *, struct arm_smmu_cmdq *, struct arm_smmu_cmd *, int, bool)",
+		RG_SET_SMMUV3, RG_USE_OBSERVE, true,
+		"Only here ATS invalidations of an Arm SMMUv3 can be withheld." },
+	[RG_T_SMMU_GUEST_INV] = {
+		"arm_vsmmu_cache_invalidate", NULL,
+		RG_SET_SMMUV3, RG_USE_DATA, true,
+		"A gate closes more slowly, for guests send ATS invalidations of their own." },
 };
 
 const struct rg_member rg_members[RG_NR_MEMBERS] = {
@@ -308,13 +408,49 @@ const struct rg_member rg_members[RG_NR_MEMBERS] = {
 	[RG_M_AMD_DATA_DEVID] = {
 		"iommu_dev_data", "devid", "u16", RG_SET_AMD, -1 },
 	[RG_M_AMD_DATA_ATS] = {
-		"iommu_dev_data", "ats.enabled", "bool", RG_SET_AMD, -1, true },
+		"iommu_dev_data", "ats.enabled", "bool", RG_SET_AMD, -1, true,
+		.needed = { RG_T_AMD_SET_DTE, 1 << RG_AMD_SET_DTE_BY_ID } },
 	[RG_M_AMD_DATA_V2] = {
-		"iommu_dev_data", "iommu_v2", "bool", RG_SET_AMD, -1, true },
+		"iommu_dev_data", "iommu_v2", "bool", RG_SET_AMD, -1, true,
+		.needed = { RG_T_AMD_SET_DTE, 1 << RG_AMD_SET_DTE_BY_ID } },
 	[RG_M_AMD_DOMAIN_LOCK] = {
 		"protection_domain", "lock", "spinlock_t", RG_SET_AMD, -1 },
 	[RG_M_AMD_DTE] = { "dev_table_entry", "data", "u64[4]", RG_SET_AMD, 0 },
 	[RG_M_AMD_COMMAND] = { "iommu_cmd", "data", "u32[4]", RG_SET_AMD, 0 },
+
+	/* SMMUv2's driver has a structure of this name as well. */
+	[RG_M_SMMU_BASE] = {
+		"arm_smmu_device", "base", "void *", RG_SET_SMMUV3, -1, false, "strtab_cfg" },
+	[RG_M_SMMU_CMDQ] = {
+		"arm_smmu_device", "cmdq", "struct arm_smmu_cmdq",
+		RG_SET_SMMUV3, -1, false, "strtab_cfg" },
+	[RG_M_SMMU_LINEAR] = {
+		"arm_smmu_device", "strtab_cfg.linear.table", "struct arm_smmu_ste *",
+		RG_SET_SMMUV3, -1, false, "strtab_cfg" },
+	[RG_M_SMMU_L2PTRS] = {
+		"arm_smmu_device", "strtab_cfg.l2.l2ptrs", "struct arm_smmu_strtab_l2 **",
+		RG_SET_SMMUV3, -1, false, "strtab_cfg" },
+	[RG_M_SMMU_MASTER_SMMU] = {
+		"arm_smmu_master", "smmu", "struct arm_smmu_device *", RG_SET_SMMUV3, -1 },
+	[RG_M_SMMU_WRITER_OPS] = {
+		"arm_smmu_entry_writer", "ops", "const struct arm_smmu_entry_writer_ops *",
+		RG_SET_SMMUV3, 0 },
+	[RG_M_SMMU_WRITER_MASTER] = {
+		"arm_smmu_entry_writer", "master", "struct arm_smmu_master *",
+		RG_SET_SMMUV3, 8 },
+	[RG_M_SMMU_STE_WRITER] = {
+		"arm_smmu_ste_writer", "writer", "struct arm_smmu_entry_writer",
+		RG_SET_SMMUV3, 0 },
+	[RG_M_SMMU_STE_WRITER_SID] = {
+		"arm_smmu_ste_writer", "sid", "u32", RG_SET_SMMUV3, 16 },
+	[RG_M_SMMU_STE] = { "arm_smmu_ste", "data", "__le64[8]", RG_SET_SMMUV3, 0 },
+	[RG_M_SMMU_L2] = {
+		"arm_smmu_strtab_l2", "stes", "struct arm_smmu_ste[256]", RG_SET_SMMUV3, 0 },
+	[RG_M_SMMU_COMMAND] = {
+		"arm_smmu_cmd", "data", "u64[2]", RG_SET_SMMUV3, 0, true,
+		.needed = { RG_T_SMMU_QUEUE, 1 << RG_SMMU_QUEUE_OF_STRUCTS } },
+	[RG_M_SMMU_INVS_LOCK] = {
+		"arm_smmu_invs", "rwlock", "rwlock_t", RG_SET_SMMUV3, -1, true },
 };
 
 /* All the texts are literals, or of the same size as @found. */
@@ -387,6 +523,54 @@ enum rg_verdict rg_target_judge(const struct rg_btf *btf, enum rg_target_id id,
 	return RG_DIFFERS;
 }
 
+static bool rg_target_has_need(const struct rg_btf *btf, const struct rg_needed *needed)
+{
+	char found[RG_BTF_TEXT];
+	int variant;
+
+	if (!needed->variants || rg_btf_func(btf, rg_targets[needed->by].name, found))
+		return false;
+	variant = rg_target_variant_of(needed->by, found);
+	return variant >= 0 && (needed->variants >> variant & 1);
+}
+
+/**
+ * rg_target_is_needed - is a function's absence a difference?
+ * @btf: the kernel's type information
+ * @id: the target
+ *
+ * A kernel that was configured without a capability has neither the functions for it
+ * nor room for it in struct pci_dev.
+ *
+ * Context: Any.
+ * Return: false if this kernel does well without it.
+ */
+bool rg_target_is_needed(const struct rg_btf *btf, enum rg_target_id id)
+{
+	const struct rg_target *target = &rg_targets[id];
+	struct rg_btf_member is;
+
+	if (target->optional)
+		return rg_target_has_need(btf, &target->needed);
+	return !target->with ||
+	       rg_btf_member(btf, "pci_dev", NULL, target->with, &is) != -ENOENT;
+}
+
+/**
+ * rg_member_is_needed - is a member's absence a difference?
+ * @btf: the kernel's type information
+ * @id: the member
+ *
+ * Context: Any.
+ * Return: false if this kernel does well without it.
+ */
+bool rg_member_is_needed(const struct rg_btf *btf, enum rg_member_id id)
+{
+	const struct rg_member *member = &rg_members[id];
+
+	return !member->optional || rg_target_has_need(btf, &member->needed);
+}
+
 /**
  * rg_member_judge - is a structure's member what the table says?
  * @btf: the kernel's type information
@@ -407,7 +591,7 @@ enum rg_verdict rg_member_judge(const struct rg_btf *btf, enum rg_member_id id,
 
 	*off = 0;
 	*found = '\0';
-	err = rg_btf_member(btf, member->strct, member->path, &is);
+	err = rg_btf_member(btf, member->strct, member->having, member->path, &is);
 	if (err == -ENOENT)
 		return RG_ABSENT;
 	if (err) {

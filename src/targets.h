@@ -12,10 +12,19 @@ enum rg_set {
 	RG_SET_BUS,		/* resets of everything below a bridge or in a slot */
 	RG_SET_RECOVERY,	/* recovery from errors */
 	RG_SET_NATIVE,		/* upstream's own gate, 7.0 and later */
+	RG_SET_ATTACH,		/* the calls that attach, for policy=busy and wait */
 	RG_SET_ENDPOINT,	/* ATS, PRI and PASID control of the endpoint */
 	RG_SET_VTD,		/* Intel VT-d */
 	RG_SET_AMD,		/* AMD-Vi */
+	RG_SET_SMMUV3,		/* Arm SMMUv3 */
 	RG_NR_SETS
+};
+
+/* Where a set is looked for. */
+enum rg_arch {
+	RG_ARCH_ANY,
+	RG_ARCH_X86,
+	RG_ARCH_ARM64,
 };
 
 enum rg_use {
@@ -47,6 +56,16 @@ enum rg_target_id {
 
 	RG_T_RESET_IOMMU_PREPARE,
 	RG_T_RESET_IOMMU_DONE,
+
+	RG_T_ATTACH_DEVICE,
+	RG_T_ATTACH_GROUP,
+	RG_T_ATTACH_HANDLE,
+	RG_T_REPLACE_DOMAIN,
+	RG_T_REPLACE_HANDLE,
+	RG_T_ATTACH_PASID,
+	RG_T_REPLACE_PASID,
+	RG_T_SVA_BIND,
+	RG_T_STORE_TYPE,
 
 	RG_T_ENABLE_ATS,
 	RG_T_DISABLE_ATS,
@@ -81,10 +100,36 @@ enum rg_target_id {
 	RG_T_AMD_SET_DTE,
 	RG_T_AMD_CLONE_ALIAS,
 	RG_T_AMD_QUEUE_COMMAND,
+
+	RG_T_SMMU_PAGE_RESPONSE,
+	RG_T_SMMU_ASID_LOCK,
+	RG_T_SMMU_STE_OPS,
+	RG_T_SMMU_WRITE_ENTRY,
+	RG_T_SMMU_QUEUE,
+	RG_T_SMMU_QUEUE_INNER,
+	RG_T_SMMU_GUEST_INV,
 	RG_NR_TARGETS
 };
 
 #define RG_OLDER_PROTOS 2
+
+/* Which prototype of RG_T_AMD_SET_DTE and of RG_T_SMMU_QUEUE a kernel has: rg_target_variant_of(). */
+enum rg_amd_set_dte {
+	RG_AMD_SET_DTE_WITH_TOP,
+	RG_AMD_SET_DTE_BY_DATA,
+	RG_AMD_SET_DTE_BY_ID,
+};
+
+enum rg_smmu_queue {
+	RG_SMMU_QUEUE_OF_STRUCTS,
+	RG_SMMU_QUEUE_OF_QWORDS,
+};
+
+/* What is optional is needed after all where a target has one of some prototypes. */
+struct rg_needed {
+	enum rg_target_id by;
+	u8 variants;		/* a bit for each; 0: nothing needs it */
+};
 
 struct rg_target {
 	const char *name;
@@ -94,6 +139,8 @@ struct rg_target {
 	bool optional;		/* newer or older kernels lack it, and need it not */
 	const char *lost;	/* what is lost without it, for people */
 	const char *older[RG_OLDER_PROTOS]; /* of older kernels, as well known; the newest first */
+	struct rg_needed needed;
+	const char *with;	/* a member of struct pci_dev: what lacks that may lack this; or NULL */
 };
 
 enum rg_member_id {
@@ -133,6 +180,20 @@ enum rg_member_id {
 	RG_M_AMD_DOMAIN_LOCK,
 	RG_M_AMD_DTE,
 	RG_M_AMD_COMMAND,
+
+	RG_M_SMMU_BASE,
+	RG_M_SMMU_CMDQ,
+	RG_M_SMMU_LINEAR,
+	RG_M_SMMU_L2PTRS,
+	RG_M_SMMU_MASTER_SMMU,
+	RG_M_SMMU_WRITER_OPS,
+	RG_M_SMMU_WRITER_MASTER,
+	RG_M_SMMU_STE_WRITER,
+	RG_M_SMMU_STE_WRITER_SID,
+	RG_M_SMMU_STE,
+	RG_M_SMMU_L2,
+	RG_M_SMMU_COMMAND,
+	RG_M_SMMU_INVS_LOCK,
 	RG_NR_MEMBERS
 };
 
@@ -143,11 +204,14 @@ struct rg_member {
 	enum rg_set set;
 	int at;			/* bytes it must be at where code relies on it; -1: anywhere */
 	bool optional;		/* newer or older kernels lack it, and need it not */
+	const char *having;	/* what tells the structure from others of its name; NULL: nothing */
+	struct rg_needed needed;
 };
 
 extern const struct rg_target rg_targets[RG_NR_TARGETS];
 extern const struct rg_member rg_members[RG_NR_MEMBERS];
 extern const char *const rg_set_names[RG_NR_SETS];
+extern const enum rg_arch rg_set_arches[RG_NR_SETS];
 
 enum rg_verdict {
 	RG_MATCH,		/* as the table says */
@@ -156,6 +220,8 @@ enum rg_verdict {
 };
 
 int rg_target_variant_of(enum rg_target_id id, const char *proto);
+bool rg_target_is_needed(const struct rg_btf *btf, enum rg_target_id id);
+bool rg_member_is_needed(const struct rg_btf *btf, enum rg_member_id id);
 enum rg_verdict rg_target_judge(const struct rg_btf *btf, enum rg_target_id id,
 				char *found);
 enum rg_verdict rg_member_judge(const struct rg_btf *btf, enum rg_member_id id,

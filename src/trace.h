@@ -44,6 +44,10 @@ DEFINE_EVENT(rg_gate_class, close,
 DEFINE_EVENT(rg_gate_class, park,
 	TP_PROTO(struct pci_dev *pdev, int why), TP_ARGS(pdev, why));
 
+/* Nested ones, too; the window is closed after the first and opens after the last. */
+DEFINE_EVENT(rg_gate_class, reset_begin,
+	TP_PROTO(struct pci_dev *pdev, int why), TP_ARGS(pdev, why));
+
 TRACE_EVENT(open,
 	TP_PROTO(struct pci_dev *pdev, u64 window_us),
 	TP_ARGS(pdev, window_us),
@@ -74,6 +78,8 @@ DECLARE_EVENT_CLASS(rg_rid_class,
 DEFINE_EVENT(rg_rid_class, record, TP_PROTO(u32 key), TP_ARGS(key));
 
 DEFINE_EVENT(rg_rid_class, drop, TP_PROTO(u32 key), TP_ARGS(key));
+
+DEFINE_EVENT(rg_rid_class, reset_end, TP_PROTO(u32 key), TP_ARGS(key));
 
 #endif /* RG_TRACE_H */
 

@@ -18,6 +18,15 @@
 
 #define RG_DISARM_DELAY (10 * HZ)
 
+/*
+ * What a grace period takes on a machine that is not stuck. That for tasks is made
+ * of several others, and looks for stragglers ten times a second.
+ */
+#define RG_FENCE_USUAL (HZ / 10)
+#define RG_FENCE_USUAL_TASKS (HZ / 2)
+
+#define RG_FENCE_ASK_AGAIN (10 * HZ)
+
 static DEFINE_SPINLOCK(rg_valve_lock);
 static DECLARE_WAIT_QUEUE_HEAD(rg_valve_wait);
 static struct workqueue_struct *rg_valve_queue;
@@ -230,21 +239,58 @@ static void rg_fence_run(struct work_struct *work)
 {
 	struct rg_fence *fence = container_of(work, struct rg_fence, work);
 
+	/* A kernel without it preempts nobody, and has no grace period of that kind. */
+	if (fence->tasks && IS_ENABLED(CONFIG_TASKS_RCU))
+		synchronize_rcu_tasks();
+	/* For what runs in interrupts, which those of tasks do not promise to see. */
 	synchronize_rcu_expedited();
+	if (fence->takes) {
+		WRITE_ONCE(fence->stuck, !fence->takes(fence->space));
+		WRITE_ONCE(fence->asked, jiffies);
+	}
 	complete(&fence->done);
 }
 
 /**
  * rg_fence_init - make a fence ready
  * @fence: the fence
+ * @tasks: it has to outlast tasks that were preempted behind the valve
  *
  * Context: Any.
  */
-void rg_fence_init(struct rg_fence *fence)
+void rg_fence_init(struct rg_fence *fence, bool tasks)
 {
 	INIT_WORK(&fence->work, rg_fence_run);
 	init_completion(&fence->done);
 	fence->busy = false;
+	fence->tasks = tasks;
+}
+
+/**
+ * rg_fence_aim - have a fence ask the hardware, too
+ * @fence: the fence
+ * @takes: whether it takes a command; may wait for ever where a queue is full. Or NULL
+ * @space: for @takes
+ *
+ * Context: Any; before the first wait.
+ */
+void rg_fence_aim(struct rg_fence *fence, bool (*takes)(const void *space), const void *space)
+{
+	fence->takes = takes;
+	fence->space = space;
+}
+
+/**
+ * rg_fence_usual - how long one takes where nothing is stuck
+ * @fence: the fence
+ *
+ * Context: Any.
+ * Return: jiffies.
+ */
+unsigned long rg_fence_usual(const struct rg_fence *fence)
+{
+	return fence->tasks && IS_ENABLED(CONFIG_TASKS_RCU) ? RG_FENCE_USUAL_TASKS :
+							       RG_FENCE_USUAL;
 }
 
 /**
@@ -253,11 +299,15 @@ void rg_fence_init(struct rg_fence *fence)
  * @deadline: in jiffies
  *
  * A grace period ends only after every section that ran with interrupts or
- * preemption off when it began; what submits invalidations runs in one.
+ * preemption off when it began; what submits invalidations runs in one. Where it
+ * does not, one of tasks ends only after each has given up the CPU of its own
+ * accord, or was idle or in user space: none does between the valve and the queue.
+ * A thread of the kernel's that never sleeps holds it up.
  *
  * Context: Process context, sleeps.
  * Return: 0, or -ETIMEDOUT: a CPU does not come out of such a section, as one
- * that waits in a queue for a function that never answers.
+ * that waits in a queue for a function that never answers; or the hardware took
+ * nothing, see rg_fence_is_stuck().
  */
 int rg_fence_wait(struct rg_fence *fence, unsigned long deadline)
 {
@@ -271,7 +321,34 @@ int rg_fence_wait(struct rg_fence *fence, unsigned long deadline)
 	if (!wait_for_completion_timeout(&fence->done, rg_time_left(deadline)))
 		return -ETIMEDOUT;
 	fence->busy = false;
-	return 0;
+	return fence->stuck ? -ETIMEDOUT : 0;
+}
+
+/**
+ * rg_fence_is_stuck - whether the hardware took nothing when it was asked
+ * @fence: the fence
+ *
+ * To ask may cost a second in which a CPU has its interrupts off: who was refused does
+ * not ask again soon.
+ *
+ * Context: Any.
+ * Return: true if so, not long ago.
+ */
+bool rg_fence_is_stuck(const struct rg_fence *fence)
+{
+	return READ_ONCE(fence->stuck) &&
+	       time_before(jiffies, READ_ONCE(fence->asked) + RG_FENCE_ASK_AGAIN);
+}
+
+/**
+ * rg_fence_cured - the hardware has taken something since
+ * @fence: the fence
+ *
+ * Context: Any.
+ */
+void rg_fence_cured(struct rg_fence *fence)
+{
+	WRITE_ONCE(fence->stuck, false);
 }
 
 /**

@@ -33,11 +33,26 @@ struct rg_valve {
 	int error;
 };
 
-/* One grace period at a time, waited for with a deadline. */
+/**
+ * struct rg_fence - one grace period at a time, waited for with a deadline
+ * @work: waits for it
+ * @done: it has passed
+ * @busy: one was begun, and nobody has seen it pass
+ * @tasks: it has to outlast tasks that were preempted, wherever
+ * @takes: asks the hardware behind the queue as well; NULL: who submits waits for it
+ * @space: for @takes: whose queue
+ * @stuck: it took nothing when it was asked last
+ * @asked: when that was, in jiffies
+ */
 struct rg_fence {
 	struct work_struct work;
 	struct completion done;
 	bool busy;
+	bool tasks;
+	bool (*takes)(const void *space);
+	const void *space;
+	bool stuck;
+	unsigned long asked;
 };
 
 int rg_valves_init(void);
@@ -48,8 +63,12 @@ void rg_valve_shut_down(struct rg_valve *valve);
 int rg_valve_get(struct rg_valve *valve, unsigned long deadline);
 void rg_valve_put(struct rg_valve *valve);
 
-void rg_fence_init(struct rg_fence *fence);
+void rg_fence_init(struct rg_fence *fence, bool tasks);
+unsigned long rg_fence_usual(const struct rg_fence *fence);
+void rg_fence_aim(struct rg_fence *fence, bool (*takes)(const void *space), const void *space);
 bool rg_fence_is_out(struct rg_fence *fence);
+bool rg_fence_is_stuck(const struct rg_fence *fence);
+void rg_fence_cured(struct rg_fence *fence);
 int rg_fence_wait(struct rg_fence *fence, unsigned long deadline);
 void rg_fence_finish(struct rg_fence *fence);
 
