@@ -104,32 +104,69 @@ long rgl_cmd_release(struct rgl_req *rq)
 	return ret;
 }
 
-static int rgl_attach_locked(struct rgl_dev *rd, struct rgl_dom *dom)
+/* How: as VFIO does, by the call for a group's only function, as in a probe, as IOMMUFD does. */
+enum rgl_how { RGL_BY_GROUP, RGL_BY_DEVICE, RGL_LOCKED, RGL_HANDLE };
+
+static int rgl_attach_how(struct rgl_dev *rd, struct iommu_domain *d, enum rgl_how how)
 {
-	int ret = iommu_attach_group(dom->domain, rd->group);
+	int ret;
+
+	if (how == RGL_BY_DEVICE)
+		return iommu_attach_device(d, &rd->pdev->dev);
+	if (how == RGL_HANDLE)
+		return rgl_group_attach_handle(rd->group, d, &rd->handle);
+	if (how == RGL_LOCKED)
+		device_lock(&rd->pdev->dev);
+	ret = iommu_attach_group(d, rd->group);
+	if (how == RGL_LOCKED)
+		device_unlock(&rd->pdev->dev);
+	return ret;
+}
+
+static int rgl_attach_locked(struct rgl_dev *rd, struct rgl_dom *dom, enum rgl_how how)
+{
+	int ret = rgl_attach_how(rd, dom->domain, how);
 
 	if (!ret) {
 		rgl_dom_hold(dom);
 		rd->dom = dom;
+		rd->handled = how == RGL_HANDLE;
 	}
 	return ret;
 }
 
 long rgl_cmd_attach(struct rgl_req *rq)
 {
-	struct rgl_dev *rd = rgl_dev(rq, 1);
+	static const char *const words[] = { "group", "device", "locked", "handle", NULL };
+	int how = rq->argc == 4 ? rgl_word(rq, 3, words) : RGL_BY_GROUP;
+	struct rgl_dev *rd;
 	struct rgl_dom *dom;
 	long ret;
 
+	if (how < 0)
+		return how;
+	rd = rgl_dev(rq, 1);
 	if (!rd)
 		return -EINVAL;
 	dom = rgl_dom_get(rq, 2);
 	if (!dom)
 		return -EINVAL;
 	mutex_lock(&rd->lock);
-	ret = rd->dom ? -EALREADY : rgl_attach_locked(rd, dom);
+	ret = rd->dom ? -EALREADY : rgl_attach_locked(rd, dom, how);
 	mutex_unlock(&rd->lock);
 	rgl_dom_put(dom);
+	return ret;
+}
+
+long rgl_cmd_sva(struct rgl_req *rq)
+{
+	struct pci_dev *pdev = rgl_pdev(rq, 1);
+	long ret;
+
+	if (!pdev)
+		return -EINVAL;
+	ret = rgl_sva(&pdev->dev, current->mm);
+	pci_dev_put(pdev);
 	return ret;
 }
 
@@ -181,6 +218,7 @@ long rgl_cmd_replace(struct rgl_req *rq)
 
 enum rgl_bad {
 	RGL_BAD_SNOOP, RGL_BAD_DIRTY, RGL_BAD_GBPAGE, RGL_BAD_OWNER, RGL_BAD_WIDTH,
+	RGL_BAD_FOREIGN,
 };
 
 /*
@@ -189,9 +227,9 @@ enum rgl_bad {
  */
 static int rgl_exchange_width(struct iommu_domain *d, u64 *value)
 {
-	int base = rgl_offset("dmar_domain", "domain");
-	int addr = rgl_offset("dmar_domain", "max_addr");
-	int lg2 = rgl_offset("dmar_domain", "sspt.vtdss_pt.common.max_vasz_lg2");
+	int base = rgl_offset("dmar_domain", NULL, "domain");
+	int addr = rgl_offset("dmar_domain", NULL, "max_addr");
+	int lg2 = rgl_offset("dmar_domain", NULL, "sspt.vtdss_pt.common.max_vasz_lg2");
 	void *domain = (void *)d - base;
 
 	if (base < 0 || (addr < 0 && lg2 < 0))
@@ -203,10 +241,28 @@ static int rgl_exchange_width(struct iommu_domain *d, u64 *value)
 	return 0;
 }
 
-/* A number too large in either unit. */
+/* The SMMU that a domain is for; no more than compared where it is another. */
+static int rgl_exchange_smmu(struct iommu_domain *d, u64 *value)
+{
+	int base = rgl_offset("arm_smmu_domain", "nr_ats_masters", "domain");
+	int smmu = rgl_offset("arm_smmu_domain", "nr_ats_masters", "smmu");
+
+	if (base < 0 || smmu < 0)
+		return -EOPNOTSUPP;
+	swap(*(u64 *)((void *)d - base + smmu), *value);
+	return 0;
+}
+
+/* A number too large in either unit, and no SMMU's address. */
 #define RGL_TOO_WIDE	(BIT_ULL(62) | 62)
 
-static int rgl_spoil(struct iommu_domain *d, enum rgl_bad kind, u64 *width)
+static int rgl_exchange(struct iommu_domain *d, enum rgl_bad kind, u64 *value)
+{
+	return kind == RGL_BAD_WIDTH ? rgl_exchange_width(d, value) :
+				       rgl_exchange_smmu(d, value);
+}
+
+static int rgl_spoil(struct iommu_domain *d, enum rgl_bad kind, u64 *value)
 {
 	switch (kind) {
 	case RGL_BAD_SNOOP:	/* the IOMMU has no snoop control */
@@ -222,7 +278,8 @@ static int rgl_spoil(struct iommu_domain *d, enum rgl_bad kind, u64 *width)
 	case RGL_BAD_OWNER:	/* another IOMMU driver's domain */
 		return rgl_domain_set_owner(d);
 	case RGL_BAD_WIDTH:	/* one of an IOMMU with more address bits */
-		return rgl_exchange_width(d, width);
+	case RGL_BAD_FOREIGN:	/* one that was made for another SMMU */
+		return rgl_exchange(d, kind, value);
 	}
 	return -EINVAL;
 }
@@ -234,11 +291,11 @@ static int rgl_spoil(struct iommu_domain *d, enum rgl_bad kind, u64 *width)
 long rgl_cmd_badattach(struct rgl_req *rq)
 {
 	static const char *const words[] = {
-		"snoop", "dirty", "gbpage", "owner", "width", NULL
+		"snoop", "dirty", "gbpage", "owner", "width", "foreign", NULL
 	};
 	int kind = rgl_word(rq, 2, words);
 	struct iommu_domain *d, saved;
-	u64 width = RGL_TOO_WIDE;
+	u64 value = RGL_TOO_WIDE;
 	struct rgl_dev *rd;
 	long ret;
 
@@ -252,15 +309,15 @@ long rgl_cmd_badattach(struct rgl_req *rq)
 		return PTR_ERR(d);
 	saved = *d;
 	mutex_lock(&rd->lock);
-	ret = rd->dom ? -EALREADY : rgl_spoil(d, kind, &width);
+	ret = rd->dom ? -EALREADY : rgl_spoil(d, kind, &value);
 	if (!ret) {
 		ret = iommu_attach_group(d, rd->group);
 		if (!ret)
 			iommu_detach_group(d, rd->group);
 	}
 	mutex_unlock(&rd->lock);
-	if (kind == RGL_BAD_WIDTH && width != RGL_TOO_WIDE)
-		rgl_exchange_width(d, &width);
+	if (value != RGL_TOO_WIDE)
+		rgl_exchange(d, kind, &value);
 	*d = saved;
 	iommu_domain_free(d);
 	return ret;
@@ -276,7 +333,7 @@ static int rgl_swap_fn(void *data)
 		mutex_lock(&rd->lock);
 		if (rd->dom)
 			rgl_detach_locked(rd);
-		ret = rgl_attach_locked(rd, sw->dom[sw->loops & 1]);
+		ret = rgl_attach_locked(rd, sw->dom[sw->loops & 1], RGL_BY_GROUP);
 		mutex_unlock(&rd->lock);
 		sw->loops++;
 		if (ret) {

@@ -13,7 +13,6 @@
 #include <linux/iommu.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
-#include <linux/timex.h>
 
 #include <trace/events/power.h>
 
@@ -37,19 +36,27 @@ struct rgl_runs {
 /* Of the one CPU. */
 static u64 rgl_idle_total, rgl_idle_since;
 
-static void rgl_idle_begins(void *data, unsigned int state, unsigned int cpu)
-{
-	rgl_idle_since = state == PWR_EVENT_EXIT ? 0 : get_cycles();
-}
-
-static void notrace rgl_idle_ends(unsigned long ip, unsigned long parent_ip,
-				  struct ftrace_ops *ops, struct ftrace_regs *fregs)
+static void notrace rgl_idle_over(void)
 {
 	u64 since = rgl_idle_since;
 
 	rgl_idle_since = 0;
 	if (since)
-		rgl_idle_total += get_cycles() - since;
+		rgl_idle_total += rgl_cycles() - since;
+}
+
+/* arm64 takes the interrupt behind the end of idleness, x86 in front of it. */
+static void rgl_idle_begins(void *data, unsigned int state, unsigned int cpu)
+{
+	rgl_idle_over();
+	if (state != PWR_EVENT_EXIT)
+		rgl_idle_since = rgl_cycles();
+}
+
+static void notrace rgl_idle_ends(unsigned long ip, unsigned long parent_ip,
+				  struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	rgl_idle_over();
 }
 
 static struct ftrace_ops rgl_idle_ops = { .func = rgl_idle_ends };
@@ -87,7 +94,7 @@ static void rgl_idle_exit(void)
 
 static struct rgl_time rgl_time(void)
 {
-	return (struct rgl_time){ .wall = get_cycles(), .idle = READ_ONCE(rgl_idle_total) };
+	return (struct rgl_time){ .wall = rgl_cycles(), .idle = READ_ONCE(rgl_idle_total) };
 }
 
 /* Runs one command; a failure says which it was. */
@@ -110,7 +117,7 @@ static long rgl_time_once(struct rgl_runs *runs, unsigned int i)
 
 	if (ret >= 0 && runs->second && runs->second_counts)
 		ret = rgl_again(runs->second);
-	runs->wall[i] = get_cycles() - start.wall;
+	runs->wall[i] = rgl_cycles() - start.wall;
 	/* What was left to workers is part of the cost. */
 	if (runs->settle)
 		msleep(runs->settle);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The only place of the exerciser that knows kernel versions. */
+/* The only place of the exerciser that knows kernel versions and architectures. */
 #ifndef RGLAB_COMPAT_H
 #define RGLAB_COMPAT_H
 
@@ -7,6 +7,10 @@
 #include <linux/iommu.h>
 #include <linux/module.h>
 #include <linux/pci.h>
+#include <linux/preempt.h>
+#include <linux/spinlock.h>
+#include <linux/timekeeping.h>
+#include <linux/timex.h>
 #include <linux/version.h>
 
 static inline struct iommu_domain *rgl_domain_alloc(struct device *dev)
@@ -36,6 +40,8 @@ struct rgl_handle {
 	struct iommu_attach_handle h;
 };
 
+int iommu_attach_group_handle(struct iommu_domain *domain, struct iommu_group *group,
+			      struct iommu_attach_handle *handle);
 int iommu_replace_group_handle(struct iommu_group *group,
 			       struct iommu_domain *new_domain,
 			       struct iommu_attach_handle *handle);
@@ -44,6 +50,12 @@ void iommu_detach_group_handle(struct iommu_domain *domain,
 
 #define RGL_IMPORT_NS() MODULE_IMPORT_NS("IOMMUFD_INTERNAL")
 #define RGL_HAVE_HANDLE 1
+
+static inline int rgl_group_attach_handle(struct iommu_group *group,
+					  struct iommu_domain *d, struct rgl_handle *h)
+{
+	return iommu_attach_group_handle(d, group, &h->h);
+}
 
 static inline int rgl_group_replace(struct iommu_group *group,
 				    struct iommu_domain *d, struct rgl_handle *h)
@@ -61,6 +73,12 @@ struct rgl_handle {
 };
 
 #define RGL_HAVE_HANDLE 0
+
+static inline int rgl_group_attach_handle(struct iommu_group *group,
+					  struct iommu_domain *d, struct rgl_handle *h)
+{
+	return -EOPNOTSUPP;
+}
 
 static inline void rgl_group_detach_handle(struct iommu_domain *d,
 					   struct iommu_group *group)
@@ -126,6 +144,85 @@ static inline int rgl_domain_set_owner(struct iommu_domain *d)
 	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)(ip))
 #endif
 
+/*
+ * A redirect as out-of-tree modules make them: on x86 they ask for all registers,
+ * which arm64 does not have.
+ */
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_REGS
+#define RGL_REDIRECT (FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS)
+#else
+#define RGL_REDIRECT FTRACE_OPS_FL_IPMODIFY
+#endif
+
+/* A function's first instruction, by a kprobe on it. */
+static inline unsigned long rgl_entry(unsigned long kprobe)
+{
+#ifdef CONFIG_X86
+	/* It sits behind the landing pad, and functions are aligned. */
+	return ALIGN_DOWN(kprobe, 16);
+#else
+	return kprobe;
+#endif
+}
+
+/*
+ * Time in cycles of x86's, which are instructions where QEMU's -icount makes them
+ * so: a nanosecond each. arm64's counter may be slower than that.
+ */
+static inline u64 rgl_cycles(void)
+{
+#ifdef CONFIG_ARM64
+	return get_cycles() * (NSEC_PER_SEC / arch_timer_get_cntfrq());
+#else
+	return get_cycles();
+#endif
+}
+
+/*
+ * Keeps the CPU for so long by the clock: so many mdelay(1) take longer where the
+ * host runs others. On arm64 each look at the clock takes QEMU's one lock: who looks
+ * all the time keeps the other CPU from every device.
+ */
+static inline void rgl_spin(unsigned int ms)
+{
+	u64 end = ktime_get_mono_fast_ns() + (u64)ms * NSEC_PER_MSEC;
+	int i;
+
+	while (ktime_get_mono_fast_ns() < end)
+		for (i = IS_ENABLED(CONFIG_ARM64) ? 100000 : 1; i; i--)
+			cpu_relax();
+}
+
+/*
+ * Accessors of config space are called with a lock held and interrupts off but
+ * where they are lockless, as on x86. Who has to sleep in one lets go of it, from
+ * rgl_config_leave() to rgl_config_enter(); false: it may not sleep. No caller
+ * that is made to wait there had interrupts off.
+ */
+#ifdef CONFIG_PCI_LOCKLESS_CONFIG
+static inline bool rgl_config_leave(raw_spinlock_t *lock)
+{
+	return preemptible();
+}
+
+static inline void rgl_config_enter(raw_spinlock_t *lock)
+{
+}
+#else
+static inline bool rgl_config_leave(raw_spinlock_t *lock)
+{
+	if (preempt_count() != PREEMPT_DISABLE_OFFSET)
+		return false;
+	raw_spin_unlock_irq(lock);
+	return true;
+}
+
+static inline void rgl_config_enter(raw_spinlock_t *lock)
+{
+	raw_spin_lock_irq(lock);
+}
+#endif
+
 /* The kernel's own gate around a reset. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
 #define RGL_HAVE_NATIVE 1
@@ -151,6 +248,21 @@ static inline void rgl_native_done(struct pci_dev *pdev)
 {
 }
 #endif
+
+/* A process's memory for a function; what QEMU's IOMMUs cannot do, they refuse. */
+static inline long rgl_sva(struct device *dev, struct mm_struct *mm)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+	struct iommu_sva *sva = iommu_sva_bind_device(dev, mm);
+#else
+	struct iommu_sva *sva = iommu_sva_bind_device(dev, mm, NULL);
+#endif
+
+	if (IS_ERR(sva))
+		return PTR_ERR(sva);
+	iommu_sva_unbind_device(sva);
+	return 0;
+}
 
 /* That a port passes PASIDs on: from 6.15 on their number is kept. */
 static inline void rgl_port_prefixes(struct pci_dev *port, bool on)

@@ -7,7 +7,6 @@
 #include <linux/kthread.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
-#include <linux/timekeeping.h>
 
 #include "rglab.h"
 #include "../../src/compat.h"
@@ -47,34 +46,40 @@ static void rgl_mutex_work(struct work_struct *work)
 	mutex_unlock(mutex);
 }
 
-/* Returns once the group's mutex is held. */
-long rgl_cmd_holdmutex(struct rgl_req *rq)
+/* Of the function's group: neither that nor @w of its holder is given back. */
+static struct mutex *rgl_group_mutex(struct rgl_req *rq)
 {
+	int off = rgl_group_mutex_off();
 	struct iommu_group *group;
 	struct pci_dev *pdev;
+
+	if (off < 0)
+		return ERR_PTR(off);
+	pdev = rgl_pdev(rq, 1);
+	if (!pdev)
+		return ERR_PTR(-EINVAL);
+	group = iommu_group_get(&pdev->dev);
+	pci_dev_put(pdev);
+	return group ? (void *)group + off : ERR_PTR(-ENODEV);
+}
+
+/* Returns once it is held: the group's, or the one that the driver writes entries under. */
+long rgl_cmd_holdmutex(struct rgl_req *rq)
+{
+	bool entries = !strcmp(rq->argv[1], "entries");
+	struct mutex *mutex;
 	struct rgl_wait *w;
 	unsigned int ms;
-	int off;
 
 	if (rgl_ms(rq, 2, &ms))
 		return -EINVAL;
-	off = rgl_group_mutex_off();
-	if (off < 0)
-		return off;
-	pdev = rgl_pdev(rq, 1);
-	if (!pdev)
-		return -EINVAL;
-	group = iommu_group_get(&pdev->dev);
-	pci_dev_put(pdev);
-	if (!group)
-		return -ENODEV;
+	mutex = entries ? rgl_smmu_mutex() : rgl_group_mutex(rq);
+	if (IS_ERR_OR_NULL(mutex))
+		return mutex ? PTR_ERR(mutex) : -ENODEV;
 	w = kzalloc(sizeof(*w), GFP_KERNEL);
-	if (!w) {
-		iommu_group_put(group);
+	if (!w)
 		return -ENOMEM;
-	}
-	/* Neither is given back: the group stays, and w is small. */
-	w->mutex = (void *)group + off;
+	w->mutex = mutex;
 	w->ms = ms;
 	init_completion(&w->begun);
 	INIT_WORK(&w->work, rgl_mutex_work);
@@ -132,7 +137,10 @@ static void rgl_unreg_fn(struct work_struct *work)
 
 static DECLARE_WORK(rgl_unreg_work, rgl_unreg_fn);
 
-/* Returns once an ops is being unregistered, which takes that long. */
+/*
+ * Returns once an ops is being unregistered, which takes that long. Where the kernel
+ * preempts nobody, nobody is waited for.
+ */
 long rgl_cmd_holdftrace(struct rgl_req *rq)
 {
 	DECLARE_COMPLETION_ONSTACK(spinning);
@@ -142,6 +150,8 @@ long rgl_cmd_holdftrace(struct rgl_req *rq)
 
 	if (rgl_ms(rq, 1, &ms))
 		return -EINVAL;
+	if (!IS_ENABLED(CONFIG_TASKS_RCU))
+		return -EOPNOTSUPP;
 	if (atomic_cmpxchg(&rgl_slow_busy, 0, 1))
 		return -EBUSY;
 	ret = rgl_trace(&rgl_slow_ops, rgl_ftrace_nop, "pci_bus_max_busnr");
@@ -161,11 +171,7 @@ long rgl_cmd_holdftrace(struct rgl_req *rq)
 
 static void rgl_stall_ipi(void *info)
 {
-	u64 end = ktime_get_mono_fast_ns() + (unsigned long)info * NSEC_PER_MSEC;
-
-	/* By the clock: so many mdelay(1) take longer where the host runs others. */
-	while (ktime_get_mono_fast_ns() < end)
-		cpu_relax();
+	rgl_spin((unsigned long)info);
 }
 
 /* Returns at once; that CPU spins with interrupts off. */
@@ -324,10 +330,11 @@ long rgl_cmd_ipmodify(struct rgl_req *rq)
 	return ret;
 }
 
-/* Waits until nothing of holdmutex and holdftrace is going on. */
+/* Waits until nothing of holdmutex, holdftrace and deafqueue is going on. */
 long rgl_cmd_idle(struct rgl_req *rq)
 {
 	flush_workqueue(rgl_wq);
+	rgl_smmu_wait();
 	return 0;
 }
 

@@ -33,7 +33,8 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "storm", 2, 3, rgl_cmd_storm, "start NAME [fast] | stop NAME | wait NAME N" },
 	{ "claim", 1, 1, rgl_cmd_claim, "BDF" },
 	{ "release", 1, 1, rgl_cmd_release, "BDF" },
-	{ "attach", 2, 2, rgl_cmd_attach, "BDF NAME" },
+	{ "attach", 2, 3, rgl_cmd_attach, "BDF NAME [group|device|locked|handle]" },
+	{ "sva", 1, 1, rgl_cmd_sva, "BDF" },
 	{ "detach", 1, 2, rgl_cmd_detach, "BDF [NAME]" },
 	{ "replace", 2, 2, rgl_cmd_replace, "BDF NAME" },
 	{ "badattach", 2, 2, rgl_cmd_badattach, "BDF snoop|dirty|gbpage|owner|width" },
@@ -59,6 +60,11 @@ static const struct rgl_cmd rgl_cmds[] = {
 	  "BDF prepare|done|slot_reset|resume|native_prepare|native_done" },
 	{ "amdats", 0, 0, rgl_cmd_amdats, "" },
 	{ "amdtables", 1, 1, rgl_cmd_amdtables, "v1|v2" },
+	{ "keepbuses", 0, 0, rgl_cmd_keepbuses, "" },
+	{ "smmuats", 0, 0, rgl_cmd_smmuats, "" },
+	{ "smmupasids", 1, 1, rgl_cmd_smmupasids, "BITS" },
+	{ "latequeue", 1, 2, rgl_cmd_latequeue, "BDF MS | off" },
+	{ "deafqueue", 2, 3, rgl_cmd_deafqueue, "BDF MS [block]" },
 	{ "untrusted", 2, 2, rgl_cmd_untrusted, "BDF on|off" },
 	{ "events", 0, 1, rgl_cmd_events, "[clear]" },
 	{ "cfg", 4, 5, rgl_cmd_cfg, "BDF read|write OFF WIDTH [VAL]" },
@@ -66,7 +72,7 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "edu", 3, 3, rgl_cmd_edu, "BDF dma|load IOVA" },
 	{ "ats", 1, 1, rgl_cmd_ats, "BDF" },
 	{ "errh", 1, 1, rgl_cmd_errh, "BDF" },
-	{ "holdmutex", 2, 2, rgl_cmd_holdmutex, "BDF MS" },
+	{ "holdmutex", 2, 2, rgl_cmd_holdmutex, "BDF|entries MS" },
 	{ "holdftrace", 1, 1, rgl_cmd_holdftrace, "MS" },
 	{ "irqstall", 2, 2, rgl_cmd_irqstall, "CPU MS" },
 	{ "slowqi", 1, 1, rgl_cmd_slowqi, "on|off|MS" },
@@ -280,6 +286,7 @@ static void __exit rgl_exit(void)
 	rgl_port_exit();
 	rgl_shim_exit();
 	rgl_bench_exit();
+	rgl_smmu_exit();
 	rgl_disturb_exit();
 	destroy_workqueue(rgl_wq);
 	rgl_pasids_exit();

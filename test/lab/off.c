@@ -20,8 +20,11 @@ unsigned long rgl_symbol(const char *name)
 	return fn(name);
 }
 
-/* Where in a structure of the kernel's a member is, in bytes: its own types say it. */
-int rgl_offset(const char *strct, const char *path)
+/*
+ * Where in a structure of the kernel's a member is, in bytes: its own types say it.
+ * @having, if given, is a member that others of that name lack.
+ */
+int rgl_offset(const char *strct, const char *having, const char *path)
 {
 	unsigned long start = rgl_symbol("__start_BTF"), stop = rgl_symbol("__stop_BTF");
 	struct rg_btf_member m;
@@ -33,7 +36,7 @@ int rgl_offset(const char *strct, const char *path)
 	ret = rg_btf_open(&btf, (const void *)start, stop - start);
 	if (ret)
 		return ret;
-	ret = rg_btf_member(&btf, strct, path, &m);
+	ret = rg_btf_member(&btf, strct, having, path, &m);
 	rg_btf_close(&btf);
 	return ret ?: m.bit_off / 8;
 }
@@ -43,7 +46,7 @@ int rgl_group_mutex_off(void)
 	static int off = -ENOENT;
 
 	if (off < 0)
-		off = rgl_offset("iommu_group", "mutex");
+		off = rgl_offset("iommu_group", NULL, "mutex");
 	return off;
 }
 
@@ -80,5 +83,20 @@ long rgl_cmd_amdtables(struct rgl_req *rq)
 	if (first < 0)
 		first = *now;
 	WRITE_ONCE(*now, first + wanted);
+	return 0;
+}
+
+/*
+ * Where no firmware has numbered the buses, each rescan numbers all of them anew, in
+ * the order in which their ports were found: with one port found again, the others'
+ * functions are elsewhere.
+ */
+long rgl_cmd_keepbuses(struct rgl_req *rq)
+{
+	unsigned int *flags = (unsigned int *)rgl_symbol("pci_flags");
+
+	if (!flags)
+		return -EOPNOTSUPP;
+	*flags &= ~PCI_REASSIGN_ALL_BUS;
 	return 0;
 }

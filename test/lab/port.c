@@ -14,6 +14,7 @@
  * Enable goes with it as in hardware: QEMU's reset leaves it.
  */
 #include <linux/delay.h>
+#include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/irqdesc.h>
 #include <linux/irq_work.h>
@@ -190,11 +191,8 @@ static void rgl_port_link_up(bool *why)
 /* The driver lets the port out of containment. */
 static void rgl_port_leave(void)
 {
-	unsigned long end = jiffies + 60 * HZ;
-
 	WRITE_ONCE(rgl_port.waiting, true);
-	while (READ_ONCE(rgl_port.hold) && preemptible() && time_before(jiffies, end))
-		usleep_range(500, 1000);
+	rgl_shim_while(&rgl_port.hold);
 	WRITE_ONCE(rgl_port.waiting, false);
 	rgl_port_update(&rgl_port.dpc[RGL_DPC_STATUS], PCI_EXP_DPC_STATUS_TRIGGER, 0);
 	if (!READ_ONCE(rgl_port.dead))
@@ -247,7 +245,9 @@ static long rgl_port_raise(struct pci_dev *pdev)
 	rgl_port.irq = pci_irq_vector(pdev, 0);
 	if (rgl_port.irq < 0)
 		return rgl_port.irq;
-	irq_work_queue(&rgl_port.work);
+	/* An interrupt controller that can be asked for one has to see it end, too. */
+	if (irq_set_irqchip_state(rgl_port.irq, IRQCHIP_STATE_PENDING, true))
+		irq_work_queue(&rgl_port.work);
 	return 0;
 }
 

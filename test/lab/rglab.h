@@ -89,6 +89,7 @@ long rgl_cmd_claim(struct rgl_req *rq);
 long rgl_cmd_release(struct rgl_req *rq);
 long rgl_cmd_attach(struct rgl_req *rq);
 long rgl_cmd_detach(struct rgl_req *rq);
+long rgl_cmd_sva(struct rgl_req *rq);
 long rgl_cmd_replace(struct rgl_req *rq);
 long rgl_cmd_badattach(struct rgl_req *rq);
 long rgl_cmd_swapstorm(struct rgl_req *rq);
@@ -105,6 +106,7 @@ struct rgl_tap {
 int rgl_shim_bus(struct pci_bus *bus);
 u32 rgl_shim_read(struct pci_bus *bus, unsigned int devfn, int where, int size);
 void rgl_shim_write(struct pci_bus *bus, unsigned int devfn, int where, int size, u32 val);
+void rgl_shim_while(const bool *flag);
 void rgl_shim_exit(void);
 long rgl_cmd_hold(struct rgl_req *rq);
 long rgl_cmd_unhold(struct rgl_req *rq);
@@ -164,6 +166,14 @@ long rgl_cmd_slowqi(struct rgl_req *rq);
 long rgl_cmd_ipmodify(struct rgl_req *rq);
 long rgl_cmd_idle(struct rgl_req *rq);
 
+void rgl_smmu_exit(void);
+long rgl_cmd_smmuats(struct rgl_req *rq);
+long rgl_cmd_smmupasids(struct rgl_req *rq);
+long rgl_cmd_latequeue(struct rgl_req *rq);
+long rgl_cmd_deafqueue(struct rgl_req *rq);
+void rgl_smmu_wait(void);
+struct mutex *rgl_smmu_mutex(void);
+
 void rgl_bench_exit(void);
 long rgl_cmd_bench(struct rgl_req *rq);
 long rgl_pairs(struct rgl_dom *dom, u64 n);
@@ -174,8 +184,9 @@ long rgl_cmd_native(struct rgl_req *rq);
 
 unsigned long rgl_symbol(const char *name);
 long rgl_cmd_amdats(struct rgl_req *rq);
+long rgl_cmd_keepbuses(struct rgl_req *rq);
 long rgl_cmd_amdtables(struct rgl_req *rq);
-int rgl_offset(const char *strct, const char *path);
+int rgl_offset(const char *strct, const char *having, const char *path);
 int rgl_group_mutex_off(void);
 
 #endif /* RGLAB_H */

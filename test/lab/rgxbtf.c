@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define USAGE "usage: rgxbtf IN OUT func NAME | rename NAME | member STRUCT NAME | loop | magic | cut\n"
+#define USAGE "usage: rgxbtf IN OUT func NAME | rename NAME | member STRUCT NAME | loop FUNC | magic | cut\n"
 #define MAX_TYPES 1000000
 
 enum kinds {
@@ -131,14 +131,17 @@ static void change_member(const char *strct, const char *member)
 	die("no such member");
 }
 
-/* A pointer to itself, in a prototype that is looked at. */
-static void change_loop(void)
+/* A pointer to itself: the one that a function returns, or else its first argument. */
+static void change_loop(const char *name)
 {
-	struct type *proto = types[find(FUNC, "iommu_context_addr")->ref];
+	struct type *proto = types[find(FUNC, name)->ref];
+	unsigned int id = proto->ref;
 
-	if (kind(types[proto->ref]) != PTR)
-		die("it returns no pointer");
-	types[proto->ref]->ref = proto->ref;
+	if (!id || kind(types[id]) != PTR)
+		id = proto->more[1];
+	if (!id || kind(types[id]) != PTR)
+		die("no pointer in its prototype");
+	types[id]->ref = id;
 }
 
 /* 0: the words make no sense. */
@@ -150,8 +153,8 @@ static int change(int argc, char **argv)
 		find(FUNC, argv[1])->name++;
 	else if (!strcmp(argv[0], "member") && argc == 3)
 		change_member(argv[1], argv[2]);
-	else if (!strcmp(argv[0], "loop") && argc == 1)
-		change_loop();
+	else if (!strcmp(argv[0], "loop") && argc == 2)
+		change_loop(argv[1]);
 	else if (!strcmp(argv[0], "magic") && argc == 1)
 		hdr->magic ^= 1;
 	else if (!strcmp(argv[0], "cut") && argc == 1)

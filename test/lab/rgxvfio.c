@@ -30,7 +30,8 @@
 #define WORDS	6
 #define LINE	200
 #define HELD	8
-#define STORM_IOVA 0x8000000UL
+/* Clear of where Arm systems keep addresses for MSIs: 0x8000000, 1 MiB. */
+#define STORM_IOVA 0x9000000UL
 #define PAGE	4096UL
 
 /* One command on its way; as rglab answers: "? TEXT" for a wrong call, or "RET TEXT". */

@@ -3,8 +3,7 @@
  * A shim over config space. Writes reach the function (QEMU's trace is the
  * judge) unless a tap takes them; some reads answer all ones, as a function does
  * that is not ready, and those by which whoever resets a held function asks
- * whether it is ready do not return. Config space is accessed without a lock on
- * x86 (PCI_LOCKLESS_CONFIG), so they may sleep.
+ * whether it is ready do not return: they sleep, see rgl_config_leave().
  *
  * Functions are known by their addresses: they may go and come back.
  */
@@ -59,6 +58,7 @@ static struct rgl_bus rgl_buses[RGL_BUSES];
 static struct rgl_fn rgl_fns[RGL_FNS];
 static int rgl_nr_fns;
 static atomic_t rgl_shim_users = ATOMIC_INIT(0);
+static raw_spinlock_t *rgl_config_lock;		/* NULL where there is none */
 
 /* One that came later has the accessors from its parent. */
 static struct rgl_bus *rgl_bus(struct pci_bus *bus)
@@ -103,13 +103,24 @@ static bool rgl_muted(struct rgl_fn *fn, bool ready_wait)
 	return false;
 }
 
-/* Until the exerciser lets go; compared only, @resetter may be gone. */
-static void rgl_while_held(struct rgl_fn *fn)
+/* Sleeps in an accessor for as long as @flag is set, for a minute at the most. */
+void rgl_shim_while(const bool *flag)
 {
 	unsigned long end = jiffies + 60 * HZ;
 
-	while (READ_ONCE(fn->held) && preemptible() && time_before(jiffies, end))
+	if (!READ_ONCE(*flag) || !rgl_config_leave(rgl_config_lock))
+		return;
+	while (READ_ONCE(*flag) && time_before(jiffies, end))
 		usleep_range(500, 1000);
+	rgl_config_enter(rgl_config_lock);
+}
+
+static void rgl_shim_pairs(struct rgl_fn *fn)
+{
+	if (!fn->pairs || !rgl_config_leave(rgl_config_lock))
+		return;
+	rgl_pairs(fn->dom, fn->pairs);
+	rgl_config_enter(rgl_config_lock);
 }
 
 /* What a read of @fn gives instead of @val. */
@@ -119,7 +130,7 @@ static u32 rgl_filter(struct rgl_fn *fn, int where, int size, u32 val)
 			  (where == PCI_COMMAND || where == PCI_VENDOR_ID);
 
 	if (ready_wait && READ_ONCE(fn->resetter) == current)
-		rgl_while_held(fn);
+		rgl_shim_while(&fn->held);
 	if (ready_wait && READ_ONCE(fn->held))
 		return where == PCI_VENDOR_ID && fn->rrs ? 0xffff0001 : ~0;
 	return rgl_muted(fn, ready_wait) ? ~0 : val;
@@ -197,7 +208,7 @@ static void rgl_end_sbr(struct rgl_fn *fn, u32 val)
 	WRITE_ONCE(fn->in_sbr, false);
 	/* Another reset may be held that began in this one. */
 	if (READ_ONCE(fn->held_in) == RGL_SBR)
-		rgl_while_held(fn);
+		rgl_shim_while(&fn->held);
 }
 
 /* Which of the first @n functions this write starts a reset of, as bits. */
@@ -245,8 +256,7 @@ static int rgl_ops_write(struct pci_bus *bus, unsigned int devfn, int where,
 	for_each_set_bit(i, &started, n) {
 		rgl_caps_reset(&rgl_fns[i].at);
 		WRITE_ONCE(rgl_fns[i].seen, rgl_fns[i].seen + 1);
-		if (rgl_fns[i].pairs)
-			rgl_pairs(rgl_fns[i].dom, rgl_fns[i].pairs);
+		rgl_shim_pairs(&rgl_fns[i]);
 	}
 	for (i = 0; where == PCI_BRIDGE_CONTROL && i < n; i++)
 		if (rgl_is_at(&rgl_fns[i].port, bus, devfn))
@@ -262,6 +272,10 @@ static int rgl_shim_put(struct pci_bus *bus)
 
 	if (bus->ops->read == rgl_ops_read)
 		return 0;
+	if (!rgl_config_lock && !IS_ENABLED(CONFIG_PCI_LOCKLESS_CONFIG))
+		rgl_config_lock = (raw_spinlock_t *)rgl_symbol("pci_lock");
+	if (!rgl_config_lock && !IS_ENABLED(CONFIG_PCI_LOCKLESS_CONFIG))
+		return -ENODEV;
 	while (rb < rgl_buses + RGL_BUSES && rb->bus)
 		rb++;
 	if (rb == rgl_buses + RGL_BUSES)

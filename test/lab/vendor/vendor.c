@@ -70,11 +70,9 @@ static void notrace rgv_redirect(unsigned long ip, unsigned long parent_ip,
 
 static struct ftrace_ops rgv_ops = {
 	.func = rgv_redirect,
-	.flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION |
-		 FTRACE_OPS_FL_IPMODIFY,
+	.flags = RGL_REDIRECT | FTRACE_OPS_FL_RECURSION,
 };
 
-/* A kprobe sits behind the landing pad of a function, which is aligned. */
 static int rgv_find(void)
 {
 	struct kprobe kp = { .symbol_name = RGV_TARGET };
@@ -82,7 +80,7 @@ static int rgv_find(void)
 
 	if (ret)
 		return ret;
-	rgv_kernels = (rgv_reset_fn *)ALIGN_DOWN((unsigned long)kp.addr, 16);
+	rgv_kernels = (rgv_reset_fn *)rgl_entry((unsigned long)kp.addr);
 	unregister_kprobe(&kp);
 	return 0;
 }

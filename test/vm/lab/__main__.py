@@ -5,14 +5,22 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from . import bench, build, demo, host, kernels, machines, red, roots, soak, vm
+from . import arch, bench, build, demo, host, kernels, machines, offered, red, roots, soak, vm
 from .host import LabError
+
+# What a command does where no mode is named.
+_MODES = {
+    arch.X86_64: {"boot": "legacy", "demo": "legacy", "bench": "legacy,sm-ss,sm-fs",
+                  "soak": "legacy,sm-fs"},
+    arch.ARM64: {"boot": "smmu", "demo": "smmu", "bench": "smmu", "soak": "smmu,smmu-s2"},
+}
 
 
 def setup(keys):
     """Both roots and these kernels; the roots are made at the same time."""
     with ThreadPoolExecutor(2) as pool:
-        qemu = pool.submit(roots.ensure, roots.QEMU)
+        packages = {name for key in keys for name in kernels.arch_of(key).qemu_packages}
+        qemu = pool.submit(roots.ensure, roots.QEMU, tuple(sorted(packages)))
         found = [kernels.ensure(key) for key in keys]
         qemu.result()
     return found
@@ -76,11 +84,11 @@ def _parser():
     for name, call, text in (("setup", _setup, "make the roots, install kernels"),
                              ("build", _build, "dkms build and the exerciser, per kernel")):
         sub = commands.add_parser(name, help=text)
-        sub.add_argument("--kernels", default=",".join(kernels.KEYS))
+        sub.add_argument("--kernels")
         sub.set_defaults(call=call)
     sub = commands.add_parser("boot", help="boot one kernel and run shell commands in it")
-    sub.add_argument("--kernel", default="trixie", choices=kernels.KEYS)
-    sub.add_argument("--mode", default="legacy", choices=machines.MODES)
+    sub.add_argument("--kernel", choices=kernels.KEYS)
+    sub.add_argument("--mode", choices=machines.MODES)
     sub.add_argument("--machine", default="virtio-ats", choices=machines.MACHINES)
     sub.add_argument("--cmdline", default="")
     sub.add_argument("--timeout", type=float, default=60, help="seconds per command")
@@ -101,16 +109,38 @@ def _parser():
     sub = commands.add_parser("red", help="break the module on purpose, see the cases go red")
     red.arguments(sub)
     sub.set_defaults(call=red.main)
+    sub = commands.add_parser("images", help="resetgate check over every kernel that Debian offers")
+    offered.arguments(sub)
+    sub.set_defaults(call=offered.main)
     sub = commands.add_parser("soak", help="random resets for long, then workloads for long")
     soak.arguments(sub)
     sub.set_defaults(call=soak.main)
+    for sub in commands.choices.values():
+        sub.add_argument("--arch", default=arch.X86_64.name, choices=arch.ARCHES,
+                         help="the guests' architecture, for kernels that are not named")
     return parser
+
+
+def _fill_in(args):
+    """The architecture's kernels and modes where none are named."""
+    target = arch.ARCHES[args.arch]
+    if "kernel" in args:
+        args.kernel = args.kernel or next(key for key in kernels.keys(target)
+                                          if kernels.suite_of(key) == "trixie")
+        target = kernels.arch_of(args.kernel)
+    if "kernels" in args:
+        args.kernels = args.kernels or ",".join(kernels.keys(target))
+        target = kernels.arch_of(args.kernels.split(",")[0])
+    for name in {"mode", "modes"} & set(vars(args)):
+        setattr(args, name, getattr(args, name) or _MODES[target][args.what])
+    return args
 
 
 def main():
     """Run one command; what is wrong with the machine is said in one line."""
     args = _parser().parse_args()
     try:
+        _fill_in(args)
         host.check_machine()
         return args.call(args)
     except (LabError, vm.LostVM, AssertionError) as error:

@@ -11,22 +11,22 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from contextlib import contextmanager
 
-from . import roots
 from .host import (LAB, TREE, LabError, in_root, lock, log_path, publish, remove_tree, run, say,
                    step)
 from .initramfs import read_module
 
-_FORMAT = 2
-_NOT_MODULE = re.compile(r"^(test/|doc/|\.)|\.md$")
+_FORMAT = 3
+_NOT_MODULE = re.compile(r"^(debian/|dist/|test/|doc/|src/cli/|\.)|\.md$")
 _NOT_SOURCE = re.compile(r"\.(md|o|ko|cmd|mod)$|\.mod\.c$|/rgx$")
 LAB_SOURCES = "test/lab"
 # The exerciser reads BTF and a traced call's arguments as the module does.
-_LAB_NEEDS = (LAB_SOURCES + "/", "src/btf.", "src/compat.h")
+_LAB_NEEDS = (LAB_SOURCES + "/", "src/btf.", "src/compat.h", "src/arch")
 
 
-def _tree_files():
+def tree_files():
     """Files of the work tree: tracked, or new and not ignored."""
     done = subprocess.run(["git", "-c", "safe.directory=*", "-C", TREE, "ls-files", "-coz",
                            "--exclude-standard"], stdout=subprocess.PIPE, check=False)
@@ -50,9 +50,9 @@ def _copy(names, target):
 
 
 @contextmanager
-def _staged(names):
+def staged(names):
     """A private copy of some files, below the build root's directory; and its hash object."""
-    stage = LAB / "stage" / str(os.getpid())
+    stage = LAB / "stage" / f"{os.getpid()}-{threading.get_ident()}"
     remove_tree(stage)
     stage.mkdir(parents=True)
     try:
@@ -66,7 +66,7 @@ def _cached(kernel, kind, digest):
 
 
 def module_sources():
-    return [name for name in _tree_files()
+    return [name for name in tree_files()
             if not _NOT_MODULE.search(name) and not _NOT_SOURCE.search(name)]
 
 
@@ -75,16 +75,16 @@ def module(kernel):
     names = module_sources()
     if "dkms.conf" not in names:
         return None
-    with _staged(names) as (stage, digest):
+    with staged(names) as (stage, digest):
         final = _cached(kernel, "dkms", digest)
-        with lock("build", "waiting for another run that uses the build root"):
+        with lock(kernel.root.name, "waiting for another run that uses the build root"):
             if not final.exists():
                 _dkms(kernel, stage, final)
     return final / "resetgate.ko"
 
 
 def _dkms(kernel, stage, final):
-    """`make install` as the README has it; the installed module is what the VM gets.
+    """The module's part of `make install`, as the README has it; the installed module is what the VM gets.
 
     The root is used for one kernel after another, so every install but the first is over
     a version that dkms already knows.
@@ -95,13 +95,15 @@ def _dkms(kernel, stage, final):
     log = log_path(f"dkms-{kernel.key}")
     log.unlink(missing_ok=True)
     _admit(kernel, stage)
+    # dkms takes a kernel of another architecture as RELEASE/ARCHITECTURE.
+    release = kernel.release + f"/{kernel.arch.uname}" * kernel.arch.foreign
     with step(f"{kernel.key}: make install (dkms) for {kernel.release}", log):
-        done = run(in_root(roots.BUILD.path,
-                           ["make", "-C", "/mnt", "install", f"KVER={kernel.release}"],
+        done = run(in_root(kernel.root.path,
+                           ["make", "-C", "/mnt", "install-module", f"KVER={release}"],
                            binds=[(stage, "/mnt")]), log, check=False)
     if done.returncode:
         raise LabError(f"make install for {kernel.release} failed, see {log}:\n"
-                       + _make_errors(version[1], log))
+                       + _make_errors(kernel, version[1], log))
     partial = final.with_name(final.name + ".partial")
     remove_tree(partial)
     partial.mkdir(parents=True)
@@ -123,9 +125,9 @@ def _admit(kernel, stage):
     path.write_text(path.read_text().replace(line, f"{line}, {series}"))
 
 
-def _make_errors(version, log):
+def _make_errors(kernel, version, log):
     """The compiler's complaints from dkms's make.log, else the end of our own log."""
-    make_log = roots.BUILD.path / f"var/lib/dkms/resetgate/{version}/build/make.log"
+    make_log = kernel.root.path / f"var/lib/dkms/resetgate/{version}/build/make.log"
     path = make_log if make_log.exists() else log
     lines = path.read_text(errors="replace").splitlines()
     wanted = [line for line in lines if re.search(r"error|ERROR|undefined|\*\*\*", line)]
@@ -148,7 +150,7 @@ def variant(kernel, name, edits=(), make_args=()):
     """
     if "RESETGATE_EDIT" in os.environ:
         edits = (tuple(json.loads(os.environ["RESETGATE_EDIT"])), *edits)
-    with _staged(module_sources()) as (stage, digest):
+    with staged(module_sources()) as (stage, digest):
         for file, old, new in edits:
             text = (stage / file).read_text()
             if text.count(old) != 1:
@@ -159,7 +161,7 @@ def variant(kernel, name, edits=(), make_args=()):
             _admit(kernel, stage)
         digest.update(repr((tuple(edits), tuple(make_args))).encode())
         final = _cached(kernel, f"variant-{name}", digest)
-        with lock("build", "waiting for another run that uses the build root"):
+        with lock(kernel.root.name, "waiting for another run that uses the build root"):
             if not final.exists():
                 _kbuild(kernel, stage, ".", final, make_args, f"variant {name}")
     return final / "resetgate.ko"
@@ -170,14 +172,14 @@ def _kbuild(kernel, stage, directory, final, make_args, title):
     log = log_path(f"kbuild-{kernel.key}")
     jobs = f"-j{os.cpu_count()}"
     with step(f"{kernel.key}: build {title}", log):
-        run(in_root(roots.BUILD.path,
+        run(in_root(kernel.root.path,
                     ["make", jobs, "-C", f"/lib/modules/{kernel.release}/build",
                      f"M=/mnt/{directory}", *make_args, "modules"], binds=[(stage, "/mnt")]), log)
         built = sorted((stage / directory).glob("*.ko"))
         # As dkms does: what is loaded over and over need not carry what gdb would like.
         # With the build root's tools: whoever runs the demo needs none of their own.
         if built:
-            run(in_root(roots.BUILD.path,
+            run(in_root(kernel.root.path,
                         ["strip", "--strip-debug", *(f"/mnt/{directory}/{path.name}"
                                                      for path in built)],
                         binds=[(stage, "/mnt")]), log)
@@ -191,9 +193,9 @@ def _kbuild(kernel, stage, directory, final, make_args, title):
 
 def warnings(kernel, name, make_args):
     """Lines that a build with these arguments says of our own files; nothing is kept."""
-    with _staged(module_sources()) as (stage, _):
-        with lock("build", "waiting for another run that uses the build root"):
-            done = run(in_root(roots.BUILD.path,
+    with staged(module_sources()) as (stage, _):
+        with lock(kernel.root.name, "waiting for another run that uses the build root"):
+            done = run(in_root(kernel.root.path,
                                ["make", "-s", f"-j{os.cpu_count()}", "-C",
                                 f"/lib/modules/{kernel.release}/build", "M=/mnt", *make_args,
                                 "modules"], binds=[(stage, "/mnt")]),
@@ -202,43 +204,75 @@ def warnings(kernel, name, make_args):
     if done.returncode:
         raise LabError(f"{name} build for {kernel.release} failed:\n{said[-2000:]}")
     return [line for line in said.splitlines()
-            if re.search(r"(^|/)src/\S+:\d+", line) and "warning" in line]
+            if re.match(r"(/mnt/)?src/\S+:\d+", line) and "warning" in line]
 
 
-def lab(kernel):
-    """The exerciser: {name in the guest: path}; empty while the tree has none.
-
-    Every directory in test/lab with a Kbuild gives modules, every rgx*.c a static program.
-    """
-    names = [name for name in _tree_files()
+def _of_lab(kernel, kind, make):
+    """{name in the guest: path} of what `make(kernel, stage, target)` builds of test/lab."""
+    names = [name for name in tree_files()
              if name.startswith(_LAB_NEEDS) and not _NOT_SOURCE.search(name)]
-    with _staged(names) as (stage, digest):
-        final = _cached(kernel, "lab", digest)
-        with lock("build", "waiting for another run that uses the build root"):
+    with staged(names) as (stage, digest):
+        final = _cached(kernel, kind, digest)
+        with lock(kernel.root.name, "waiting for another run that uses the build root"):
             if not final.exists():
-                _build_lab(kernel, stage, final)
+                partial = final.with_name(final.name + ".partial")
+                remove_tree(partial)
+                partial.mkdir(parents=True)
+                make(kernel, stage, partial)
+                publish(partial, final)
     return {path.name: path for path in sorted(final.iterdir())}
 
 
-def _build_lab(kernel, stage, final):
-    partial = final.with_name(final.name + ".partial")
-    remove_tree(partial)
-    partial.mkdir(parents=True)
+def _lab_modules(kernel, stage, target):
+    """Every directory in test/lab with a Kbuild gives modules."""
     for kbuild in sorted((stage / LAB_SOURCES).rglob("Kbuild")):
         directory = kbuild.parent.relative_to(stage)
-        built = partial.with_name(partial.name + ".part")
+        built = target.with_name(target.name + ".part")
         _kbuild(kernel, stage, directory, built, (), str(directory))
         for path in built.iterdir():
-            shutil.move(path, partial / path.name)
+            shutil.move(path, target / path.name)
         remove_tree(built)
+
+
+def _lab_programs(kernel, stage, target):
+    """Every rgx*.c in test/lab, or below it for this architecture, gives a static program."""
     log = log_path(f"kbuild-{kernel.key}")
-    for source in sorted((stage / LAB_SOURCES).glob("rgx*.c")):
+    for source in sorted((*(stage / LAB_SOURCES).glob("rgx*.c"),
+                          *(stage / LAB_SOURCES / kernel.arch.name).glob("rgx*.c"))):
         name = source.relative_to(stage)
-        run(in_root(roots.BUILD.path,
-                    ["gcc", "-O2", "-Wall", "-static", "-pthread",
+        run(in_root(kernel.root.path,
+                    [kernel.arch.compiler, "-O2", "-Wall", "-static", "-pthread",
                      "-o", f"/mnt/{source.stem}", f"/mnt/{name}"], binds=[(stage, "/mnt")]), log)
-        shutil.copy(stage / source.stem, partial)
-    publish(partial, final)
+        shutil.copy(stage / source.stem, target)
+
+
+def _programs(kernel):
+    return _of_lab(kernel, "programs", _lab_programs)
+
+
+def lab(kernel):
+    """The exerciser: {name in the guest: path}."""
+    return {**_of_lab(kernel, "lab", _lab_modules), **_programs(kernel)}
+
+
+_CLI_NEEDS = ("src/cli/", "src/btf.", "src/targets.", "src/compat.h", "dkms.conf")
+
+
+def command(kernel):
+    """resetgate, the command, as a static program for a guest: it has no C library."""
+    names = [name for name in tree_files()
+             if name.startswith(_CLI_NEEDS) and not _NOT_SOURCE.search(name)]
+    with staged(names) as (stage, digest):
+        final = LAB / "modules/command" / f"{kernel.arch.name}-{digest.hexdigest()[:16]}"
+        with lock(kernel.root.name, "waiting for another run that uses the build root"):
+            if not final.exists():
+                run(in_root(kernel.root.path,
+                            ["make", "-s", "-C", "/mnt/src/cli", f"CC={kernel.arch.compiler}",
+                             "OUT=/mnt", "LDFLAGS=-static"], binds=[(stage, "/mnt")]),
+                    log_path("command"))
+                final.mkdir(parents=True)
+                shutil.move(stage / "resetgate", final / "resetgate")
+    return final / "resetgate"
 
 
 def guest_files(kernel, module_path=None):
@@ -253,4 +287,4 @@ def guest_files(kernel, module_path=None):
 
 def agent(kernel):
     """What even a guest without anything else of ours needs to be spoken with."""
-    return [("lab/rgxagent", lab(kernel)["rgxagent"])]
+    return [("lab/rgxagent", _programs(kernel)["rgxagent"])]

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel's own checkers: checkpatch.pl and kernel-doc, sparse, the compilers' warnings."""
 
+import shutil
+from pathlib import Path
+
 from . import build, roots
 from .host import in_root, lock, log_path, run, step
 
@@ -8,7 +11,8 @@ from .host import in_root, lock, log_path, run, step
 _SOURCE = "linux-source-6.12"
 _SCRIPTS = ("checkpatch.pl", "const_structs.checkpatch", "spelling.txt", "kernel-doc")
 _PACKAGES = {"sparse": ("sparse",), "clang": ("clang", "lld", "llvm")}
-_ARGUMENTS = {"gcc": (), "sparse": ("C=2",), "clang": ("LLVM=1",)}
+_CLANG = "/.lab/clang"
+_ARGUMENTS = {"gcc": (), "sparse": ("C=2",), "clang": ("LLVM=1", f"CC={_CLANG}")}
 
 
 def script(name):
@@ -35,7 +39,8 @@ def _fetch(where):
 
 def complaints(kernel, tool):
     """What a build of the module by `tool` says against our files."""
-    with lock("build", "waiting for another run that uses the build root"):
+    with lock(kernel.root.name, "waiting for another run that uses the build root"):
         if tool in _PACKAGES:
-            roots.install(roots.BUILD, _PACKAGES[tool], tool)
+            roots.install(kernel.root, _PACKAGES[tool], tool)
+        shutil.copy(Path(__file__).with_name("clang.sh"), f"{kernel.root.path}{_CLANG}")
     return build.warnings(kernel, tool, ["W=1", *_ARGUMENTS[tool]])

@@ -12,7 +12,7 @@ import errno
 import time
 from dataclasses import dataclass
 
-from . import build, host, machines, memory, pci
+from . import build, host, kernels, machines, memory, pci
 from .vm import VM
 
 BDF = "01:00.0"
@@ -38,8 +38,8 @@ class Figures:
 
 def arguments(parser):
     """The demo's options."""
-    parser.add_argument("--kernel", default="trixie")
-    parser.add_argument("--mode", default="legacy", choices=[mode for mode in machines.MODES if mode != "noiommu"])
+    parser.add_argument("--kernel", choices=kernels.KEYS)
+    parser.add_argument("--mode", choices=[mode for mode in machines.MODES if mode != "noiommu"])
 
 
 def _rgx(vm, *words):
@@ -166,8 +166,9 @@ def _table(stock, gated):
 
 
 def _races(kernel, mode):
-    """Boot, race without and with the module; (stock, gated, path of the trace)."""
-    vm = VM(kernel, mode, MACHINE, files=build.guest_files(kernel), name="demo")
+    """Boot, race without and with the module; (stock, gated, what the command says, the trace)."""
+    files = [*build.guest_files(kernel), ("lab/resetgate", build.command(kernel))]
+    vm = VM(kernel, mode, MACHINE, files=files, name="demo")
     with contextlib.ExitStack() as stack:
         with host.step(f"{kernel.release}: boot in QEMU, {machines.title(mode)}", vm.console_path):
             stack.enter_context(vm)
@@ -178,14 +179,15 @@ def _races(kernel, mode):
         with host.step("insmod resetgate.ko, the same race", vm.console_path):
             vm.sh("insmod /lab/resetgate.ko close_timeout_ms=10000")
             gated = _race(vm, config, new_root)
+        shown = vm.sh("/lab/resetgate status").out.rstrip()
         _code(vm, "detach", BDF)
         vm.sh(f"rgx release {BDF}; rmmod resetgate")
-    return stock, gated, vm.trace_path
+    return stock, gated, shown, vm.trace_path
 
 
 def run(kernel, mode):
     """The whole demo; 0 if every figure is as it should be."""
-    stock, gated, trace_path = _races(kernel, mode)
+    stock, gated, shown, trace_path = _races(kernel, mode)
     print(f"\n{kernel.release}, {machines.title(mode)}, an FLR of an ATS endpoint under "
           f"map/unmap load ({stock.loops} and {gated.loops} pairs)\n")
     print(_table(stock, gated))
@@ -193,7 +195,7 @@ def run(kernel, mode):
              + _wrong(gated, _EXPECTED_GATED, "with resetgate"))
     print("\n" + ("\n".join(wrong + ["FAIL: not what it should be"]) if wrong
                   else _verdict(stock)))
-    print(f"evidence: {trace_path}")
+    print(f"evidence: {trace_path}\n\n# resetgate status\n{shown}")
     return 1 if wrong else 0
 
 

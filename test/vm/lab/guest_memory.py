@@ -16,6 +16,15 @@ def quads(vm, address, count):
     return tuple(words)
 
 
+def dword(vm, address):
+    """A 32-bit register: one that is read as a part of more may read as nothing."""
+    text = vm.hmp(f"xp /1wx {address:#x}")
+    found = re.search(r":\s+0x([0-9a-f]+)", text)
+    if not found:
+        raise LookupError(f"xp at {address:#x} answered {text!r}")
+    return int(found[1], 16)
+
+
 def split(bdf):
     """(bus, devfn) of "01:00.0"."""
     bus, slot, function = re.fullmatch(r"(\w\w):(\w\w)\.(\d)", bdf).groups()

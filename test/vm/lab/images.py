@@ -10,8 +10,13 @@ from .host import LAB, LabError
 _MAGIC = {b"\xfd7zXZ\0": ["xz", "-dc", "--single-stream"], b"\x28\xb5\x2f\xfd": ["zstd", "-dcq"]}
 
 
+def bootable(kernel, unpacked):
+    """Path of what QEMU boots: the image as shipped or, where that is packed, what is in it."""
+    return elf(kernel) if unpacked and kernel.arch.packed else kernel.vmlinuz
+
+
 def elf(kernel):
-    """Path of the ELF file inside this kernel's image, made once.
+    """Path of the ELF file inside this kernel's packed image, made once.
 
     QEMU starts it by its PVH entry, which saves the 3 to 10 s that unpacking takes under
     emulation; the kernel then stays where it was linked (no KASLR).
@@ -24,14 +29,21 @@ def elf(kernel):
 
 def btf(kernel):
     """Path of the .BTF section of this kernel, made once."""
-    path = LAB / "btf" / f"{kernel.name}.btf"
+    path = LAB / "btf" / kernel.arch.name / f"{kernel.name}.btf"
     if not path.exists():
-        _write(path, _section(elf(kernel).read_bytes(), b".BTF"))
+        # A plain Image has no sections; the headers bring them for the modules' own BTF.
+        source = elf(kernel) if kernel.arch.packed else kernel.headers / "vmlinux"
+        _write(path, _section(source.read_bytes(), b".BTF"))
     return path
 
 
+def unpack(path):
+    """Replace a kernel image by the ELF file inside it."""
+    _write(path, _payload(path.read_bytes()))
+
+
 def _write(path, data):
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_bytes(data)
     partial.rename(path)

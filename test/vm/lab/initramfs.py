@@ -13,7 +13,6 @@ import stat
 import subprocess
 from pathlib import Path
 
-from . import roots
 from .host import LAB, LabError, in_root, lock, remove_tree, run
 
 INIT = Path(__file__).with_name("init.sh")
@@ -102,10 +101,10 @@ def _closure(kernel, wanted):
     return sorted(found)
 
 
-def _depmod(directory, release):
+def _depmod(kernel, directory):
     """Run the build root's depmod on a directory of modules; the host may have none."""
-    run(in_root(roots.BUILD.path, ["depmod", "-b", "/mnt", release],
-                binds=[(directory, f"/mnt/lib/modules/{release}")]))
+    run(in_root(kernel.root.path, ["depmod", "-b", "/mnt", kernel.release],
+                binds=[(directory, f"/mnt/lib/modules/{kernel.release}")]))
 
 
 def _gather(kernel, tree):
@@ -116,7 +115,7 @@ def _gather(kernel, tree):
         target.with_name(target.name + ".ko").write_bytes(read_module(kernel.modules / path))
     for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
         (tree / name).write_bytes((kernel.modules / name).read_bytes())
-    _depmod(tree, kernel.release)
+    _depmod(kernel, tree)
 
 
 def _base_bytes(kernel, tree):
@@ -124,7 +123,7 @@ def _base_bytes(kernel, tree):
     for name in ("dev", "proc", "sys", "run", "tmp", "etc", "sbin", "usr/bin", "usr/sbin", "lab"):
         cpio.directory(name)
     cpio.device("dev/console", 5, 1)
-    busybox = roots.BUILD.path / "usr/bin/busybox"
+    busybox = kernel.root.path / "usr/bin/busybox"
     cpio.file("bin/busybox", busybox.read_bytes())
     cpio.link("bin/sh", "busybox")
     cpio.file("init", INIT.read_bytes())

@@ -5,18 +5,21 @@ The guest is not asked: what is here is what the IOMMU would fetch. Each vendor'
 file of their own; cases ask here.
 """
 
-from . import amd, machines, vtd
+from . import amd, machines, smmuv3, vtd
 from .guest_memory import quads, split
 
 __all__ = ["context_entry", "page", "pasid_entry", "quads", "split", "table_root"]
 
 
 def _tables(vm):
+    if machines.is_smmu(vm.mode):
+        return smmuv3
     return amd if machines.is_amd(vm.mode) else vtd
 
 
 def context_entry(vm, bdf):
-    """The entry of a requester ID: a context entry of VT-d, a device table entry of AMD-Vi.
+    """The entry of a requester ID: a context entry of VT-d, a device table entry of AMD-Vi, a stream
+    table entry of SMMUv3.
 
     It has `words`, `present` (some DMA passes), `blocked` (as resetgate leaves it in a window),
     `device_tlb` (translation requests are answered).
@@ -35,5 +38,7 @@ def page(vm, bdf, iova):
 
 
 def pasid_entry(vm, bdf, pasid=0):
-    """VT-d's PASID table entry of a function (PASID 0: requests without one), or None."""
-    return vtd.pasid_entry(vm, bdf, pasid)
+    """VT-d's PASID table entry, SMMUv3's context descriptor of a function (PASID 0: requests without
+    one), or None.
+    """
+    return _tables(vm).pasid_entry(vm, bdf, pasid)

@@ -48,7 +48,7 @@ class Pool:
 
     @staticmethod
     def _start(key, kernel):
-        roots.ensure(roots.QEMU)
+        roots.ensure(roots.QEMU, kernel.arch.qemu_packages)
         files = build.guest_files(kernel)
         if machines.MACHINES[key.machine].selftests:
             files += upstream.guest_files(kernel)

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The two debootstrap roots: `build` compiles against Debian's headers, `qemu` runs QEMU.
+"""The debootstrap roots: `build` compiles against Debian's headers, `build-arm64` does so for arm64,
+`qemu` runs QEMU. packages.py and disk.py have two more.
 
 They are apart because the QEMU of trixie-backports and the compilers of three suites do not
-share packages well. Both start as copies of one `base`, so the archive is asked only once.
+share packages well. All start as copies of one `base`, so the archive is asked only once.
 """
 
 import hashlib
+import re
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import mirrors
+from . import arch, mirrors
 from .host import LAB, in_root, lock, log_path, publish, remove_tree, run, step
 
 BASE_SUITE = "trixie"
@@ -21,12 +23,18 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Root:
-    """A root by what apt may see and what is always installed in it."""
+    """A root by what apt may see and what is always installed in it.
+
+    `foreign` is another architecture whose packages apt sees, too; of those `unpacked` ones are
+    there as files only.
+    """
 
     name: str
     suites: tuple
     packages: tuple
     prefer: str = ""
+    foreign: str = ""
+    unpacked: tuple = ()
 
     @property
     def path(self):
@@ -38,6 +46,14 @@ BUILD = Root(
     ("trixie", "trixie-updates", "trixie-security", "trixie-backports",
      "bookworm", "bookworm-updates", "bookworm-security"),
     ("dkms", "gcc", "make", "libc6-dev", "busybox-static", "kmod", "xz-utils", "zstd"))
+BUILD_ARM64 = Root(
+    "build-arm64",
+    ("trixie", "trixie-updates", "trixie-security", "trixie-backports"),
+    # dkms calls `strip`, and not that of an architecture.
+    ("dkms", "gcc", "make", "libc6-dev", "kmod", "xz-utils", "zstd", "binutils-multiarch",
+     "gcc-14-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
+    foreign="arm64", unpacked=("busybox-static",))
+_BUILDS = {arch.X86_64: BUILD, arch.ARM64: BUILD_ARM64}
 QEMU = Root(
     "qemu",
     ("trixie", "trixie-updates", "trixie-security", "trixie-backports"),
@@ -45,6 +61,11 @@ QEMU = Root(
     prefer="trixie-backports")
 # Only `make check` needs these; the demo need not wait for them.
 CHECKERS = ("sparse", "binutils", "libelf-dev")
+
+
+def build(target):
+    """The build root of an architecture."""
+    return _BUILDS[target]
 
 
 def _configure(root, path):
@@ -84,6 +105,7 @@ def _base():
 
 def _want(root):
     text = f"{_FORMAT} {mirrors.sources(root.suites)} {mirrors.apt_settings()} {root.prefer}"
+    text += root.foreign
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -95,9 +117,11 @@ def _create(root):
     base = _base()
     partial = LAB / f"{root.name}.partial"
     remove_tree(partial)
-    run(["cp", "-a", "--reflink=auto", base, partial])
+    run(["cp", "-a", "--reflink=auto", base.resolve(), partial])
     _configure(root, partial)
     (partial / ".lab").mkdir()
+    if root.foreign:
+        run(in_root(partial, ["dpkg", "--add-architecture", root.foreign]))
     _update(root, partial)
     (partial / ".lab/format").write_text(_want(root))
     publish(partial, root.path)
@@ -117,13 +141,18 @@ def refresh(root):
         _update(root, root.path)
 
 
+def _stamp(root, packages):
+    """The file that says that these are there."""
+    name = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:16]
+    return root.path / ".lab" / f"has-{name}"
+
+
 def install(root, packages, title, prefer=()):
     """Install packages once; an interrupted dpkg is completed first.
 
     `prefer` = ("-t", suite) lets what they depend on come from that suite too.
     """
-    name = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:16]
-    stamp = root.path / ".lab" / f"has-{name}"
+    stamp = _stamp(root, packages)
     if stamp.exists():
         return
     log = log_path(root.name)
@@ -139,6 +168,28 @@ def install(root, packages, title, prefer=()):
     stamp.write_text(" ".join(packages))
 
 
+_UNPACK = """set -e
+rm -rf /tmp/unpack && mkdir /tmp/unpack && cd /tmp/unpack
+apt-get -q download "$@"
+for package in *.deb; do dpkg-deb -x "$package" /; done
+rm -rf /tmp/unpack"""
+
+
+def unpack(root, packages, title):
+    """The files of packages of the root's foreign architecture, once; nothing of theirs runs.
+
+    apt would want the compiler and the libraries of that architecture along with them.
+    """
+    wanted = [re.sub("^[^=]+", rf"\g<0>:{root.foreign}", package) for package in packages]
+    stamp = _stamp(root, wanted)
+    if stamp.exists():
+        return
+    log = log_path(root.name)
+    with step(f"{root.name}: {title}", log):
+        run(in_root(root.path, ["sh", "-c", _UNPACK, "unpack", *wanted]), log)
+    stamp.write_text(" ".join(wanted))
+
+
 def ensure(root, extra=()):
     """Bring a root up to date and return its path."""
     with lock(root.name, f"{root.name}: waiting for another run that sets it up"):
@@ -146,4 +197,6 @@ def ensure(root, extra=()):
         install(root, root.packages, "install " + " ".join(root.packages))
         if extra:
             install(root, extra, "install " + " ".join(extra))
+        if root.unpacked:
+            unpack(root, root.unpacked, "unpack " + " ".join(root.unpacked))
     return Path(root.path)

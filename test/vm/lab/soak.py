@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter, deque
 
-from . import aer, build, host, kernels, machines, memory, pci, trace
+from . import aer, build, host, machines, memory, pci, trace
 from .host import TREE
 from .plan import (DOMAINS, IOVA, KINDS, PF, PLACES, PLAIN, PORTS, VFS, Plan, below, make_vfs,
                    with_vfs)
@@ -330,8 +330,8 @@ def arguments(parser):
     """The command's options."""
     parser.add_argument("--seconds", type=float, default=300, help="per kernel and mode")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))
-    parser.add_argument("--kernels", default=",".join(kernels.KEYS))
-    parser.add_argument("--modes", default="legacy,sm-fs")
+    parser.add_argument("--kernels")
+    parser.add_argument("--modes")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of the workloads' resets")
 
 

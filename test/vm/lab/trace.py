@@ -74,7 +74,9 @@ class CtxInv(Event):
 
 @dataclass(frozen=True)
 class IotlbInv(Event):
-    """IOTLB invalidation, by PASID (type 6) or not (type 2)."""
+    """IOTLB invalidation, by PASID (type 6) or not (type 2); granularity 1 global, 2 domain, 3 page.
+    SMMUv3's domain ID is its ASID or VMID.
+    """
 
     granularity: int
     did: int
@@ -83,11 +85,14 @@ class IotlbInv(Event):
 
 @dataclass(frozen=True)
 class PasidInv(Event):
-    """PASID-cache invalidation; granularity 0 domain, 1 PASID, 3 global."""
+    """PASID-cache invalidation; granularity 0 domain, 1 PASID, 3 global. SMMUv3's of a context
+    descriptor is one of a PASID of a function, of all its descriptors one of granularity 0.
+    """
 
     granularity: int
     did: int
     pasid: int
+    bdf: str = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,26 @@ class Wait(Event):
 
     addr: int
     data: int
+
+
+@dataclass(frozen=True)
+class Command(Event):
+    """A command of SMMUv3's as the trace has it; `slot` is its place in the queue with the wrap bit
+    of that, None where the reader began behind the line that says it. See smmuv3_queue.py.
+    """
+
+    name: str
+    slot: tuple
+
+
+@dataclass(frozen=True)
+class Refused(Event):
+    """DMA of a function that SMMUv3 did not let pass, and the name of what it recorded: the entry
+    says abort, or an event of its queue.
+    """
+
+    bdf: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -113,7 +138,8 @@ class Other(Event):
     text: str
 
 
-def _bdf(sid):
+def function_of(sid):
+    """The function of a source, stream or requester ID."""
     return f"{sid >> 8:02x}:{(sid >> 3) & 31:02x}.{sid & 7}"
 
 
@@ -125,11 +151,11 @@ def _descriptor(index, at, high, low):
     """A VT-d invalidation descriptor, VT-d spec 4.0 sec. 6.5.2."""
     kind = _bits(low, 3, 0)
     if kind == 1:
-        return CtxInv(index, at, _bits(low, 5, 4), _bits(low, 31, 16), _bdf(_bits(low, 47, 32)))
+        return CtxInv(index, at, _bits(low, 5, 4), _bits(low, 31, 16), function_of(_bits(low, 47, 32)))
     if kind == 2:
         return IotlbInv(index, at, _bits(low, 5, 4), _bits(low, 31, 16))
     if kind == 3:
-        return DevTlbInv(index, at, _bdf(_bits(low, 47, 32)))
+        return DevTlbInv(index, at, function_of(_bits(low, 47, 32)))
     if kind == 5:
         return Wait(index, at, high, _bits(low, 63, 32))
     if kind == 6:
@@ -137,12 +163,12 @@ def _descriptor(index, at, high, low):
     if kind == 7:
         return PasidInv(index, at, _bits(low, 5, 4), _bits(low, 31, 16), _bits(low, 51, 32))
     if kind == 8:
-        return DevTlbInv(index, at, _bdf(_bits(low, 31, 16)), _bits(low, 51, 32))
+        return DevTlbInv(index, at, function_of(_bits(low, 31, 16)), _bits(low, 51, 32))
     return None
 
 
 _LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT[\d:.]+Z) "
-                   r"(?P<name>(?:vtd|pci|amdvi)_\w+) ?(?P<text>.*)$")
+                   r"(?P<name>(?:vtd|pci|amdvi|smmuv3)_\w+) ?(?P<text>.*)$")
 _CFG = re.compile(r"(\w\w:\w\w\.\w) @0x(\w+) (?:<-|->) 0x(\w+)$")
 _DESC = re.compile(r"type .*high 0x(\w+) low 0x(\w+)$")
 
@@ -176,18 +202,53 @@ _AMD = {
 }
 
 
+_SMMU_REFUSED = re.compile(r"(\w+) sid=0x(\w+)")
+
+
+def _smmu(index, at, name, text):
+    """A line of SMMUv3's; those that say again what the opcode said are nothing."""
+    if name in ("smmuv3_propagate_event", "smmuv3_translate_abort"):
+        found = _SMMU_REFUSED.search(text)
+        what = "abort" if name == "smmuv3_translate_abort" else found[1]
+        return Refused(index, at, function_of(int(found[2], 16)), what)
+    if name == "smmuv3_cmdq_consume_error":
+        return Other(index, at, name, text)
+    return None
+
+
+class Parser:
+    """Lines to events; SMMUv3's line about a command is the second of two."""
+
+    def __init__(self):
+        self._slot = None
+
+    def __call__(self, index, line):
+        match = _LINE.match(line)
+        if not match:
+            return None
+        at = _minute(match["at"][:16]) + float(match["at"][17:-1])
+        if match["name"].startswith("smmuv3_"):
+            return self._smmu(index, at, match["name"], match["text"])
+        return _event(index, at, match["name"], match["text"])
+
+    def _smmu(self, index, at, name, text):
+        if name == "smmuv3_cmdq_consume":
+            _, place, _, wrap = map(int, re.findall(r"=(\d+)", text))
+            self._slot = place, wrap
+            return None
+        if name != "smmuv3_cmdq_opcode":
+            return _smmu(index, at, name, text)
+        slot, self._slot = self._slot, None
+        return Command(index, at, text.rpartition("SMMU_CMD_")[2].strip(), slot)
+
+
 @functools.lru_cache(maxsize=8)
 def _minute(text):
     """The epoch of a minute: a storm has thousands of lines in each."""
     return datetime.fromisoformat(text + "+00:00").timestamp()
 
 
-def _event(index, line):
-    match = _LINE.match(line)
-    if not match:
-        return None
-    at = _minute(match["at"][:16]) + float(match["at"][17:-1])
-    name, text = match["name"], match["text"]
+def _event(index, at, name, text):
     if name in ("pci_cfg_write", "pci_cfg_read"):
         return _cfg(index, at, name, text)
     if name == "vtd_inv_desc":
@@ -205,33 +266,42 @@ def _event(index, line):
 class Reader:
     """Follows a trace that is being written: every line is parsed once.
 
-    A storm writes a thousand lines a second, and cases ask again and again.
+    A storm writes a thousand lines a second, and cases ask again and again. `complete` makes
+    of events that the trace has only in part what they are.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, complete=list):
         self._path, self._offset, self._lines, self._events = path, 0, 0, []
+        self._parse, self._complete, self._done = Parser(), complete, 0
 
     def read(self):
         """All events since the last forget()."""
+        self._follow()
+        self._events[self._done:] = self._complete(self._events[self._done:])
+        self._done = len(self._events)
+        return self._events
+
+    def _follow(self):
         try:
             with open(self._path, "rb") as file:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
-            return []
+            return
         # A last line without its end is still being written.
         data = data[:data.rfind(b"\n") + 1]
         self._offset += len(data)
         for line in data.decode(errors="replace").splitlines():
-            event = _event(self._lines, line)
+            event = self._parse(self._lines, line)
             self._lines += 1
             if event:
                 self._events.append(event)
-        return self._events
 
     def forget(self):
         """A new case begins: what was before is not its business, but for the root table."""
-        self._events = [event for event in self.read() if isinstance(event, RootSet)]
+        self._follow()
+        self._events = [event for event in self._events if isinstance(event, RootSet)]
+        self._done = len(self._events)
 
 
 class Trace:
@@ -241,10 +311,10 @@ class Trace:
         self.events = list(events)
 
     @classmethod
-    def parse(cls, text):
+    def parse(cls, text, complete=list):
         # A last line without its end is still being written.
         lines = text[:text.rfind("\n") + 1].splitlines()
-        return cls(event for event in map(_event, range(len(lines)), lines) if event)
+        return cls(complete([event for event in map(Parser(), range(len(lines)), lines) if event]))
 
     @classmethod
     def load(cls, path):
@@ -283,7 +353,10 @@ class Trace:
 
     def dev_tlb(self, bdf):
         """Device-TLB invalidations of a function, and those of which QEMU does not say whose."""
-        return [event for event in self.of(DevTlbInv) if event.bdf in (bdf, None)]
+        # A command that nobody could look up is one of those.
+        return [event for event in self.of(DevTlbInv, Command)
+                if (event.name == "ATC_INV" if isinstance(event, Command)
+                    else event.bdf in (bdf, None))]
 
     def cfg(self, bdf, offset=None):
         return [event for event in self.of(CfgWrite)
@@ -309,5 +382,6 @@ class Trace:
         return [(event, bool(event.value & COMMAND_MASTER)) for event in self.cfg(bdf, COMMAND)]
 
     def not_present(self):
-        """Requests that met a context entry that is not present."""
-        return [event for event in self.of(Other) if event.name == "vtd_ce_not_present"]
+        """Requests that met an entry by which all are refused."""
+        return [event for event in self.of(Other, Refused)
+                if event.name in ("vtd_ce_not_present", "abort")]

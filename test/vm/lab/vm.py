@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import host, images, initramfs, machines, qmp, roots, splats, trace
+from . import devicetree, host, images, initramfs, machines, qmp, roots, smmuv3_queue, splats, trace
 
 BOOT_SECONDS = 180
 LOOK_SECONDS, SEND_SECONDS = 1, 60
@@ -20,16 +20,16 @@ PUT_BYTES = 512 << 10  # in one request; the agent takes a line of 1 MiB
 DISK_MIB = 64
 KEEP_RUNS = 200
 _PANIC = "panic_on_warn=1 oops=panic panic=-1"
-# The kernel wants ten timer interrupts within 40 ms of emulated time, or panics; on a host
-# whose CPUs are taken away for a moment they come too late.
-_TIMER = "no_timer_check"
 _RUNS = itertools.count(1)
-# What is below the root ports is found again, by a driver that believes in what QEMU lacks.
-_FIND_AGAIN = """insmod /lab/rglab.ko && rgx amdats || exit
-for function in /sys/bus/pci/devices/0000:00:1c.*/0000:*; do
+# What is below the root ports is found again, by a driver that believes in what QEMU lacks. With a
+# device tree so are the ports: up to 6.12 they were found before anybody asked for ACS, and all
+# that is below them would be in one group.
+_FIND_AGAIN = """insmod /lab/rglab.ko && rgx {} || exit
+for function in {}; do
 	case $function in *:pcie*) ;; *) echo 1 > $function/remove || exit ;; esac
 done
 echo 1 > /sys/bus/pci/rescan"""
+_PORTS = "/sys/bus/pci/devices/0000:00:1c.*"
 
 
 class LostVM(Exception):
@@ -99,15 +99,21 @@ class Background:
 class VM:
     """A guest. Use as a context manager; leaving it cleanly demands the power-off line."""
 
+    boot_seconds = BOOT_SECONDS
+
     def __init__(self, kernel, mode="legacy", machine="virtio-ats", cmdline="", smp=2,
                  icount=False, files=(), extra=(), name=None, unpacked=False):
-        self.kernel, self.mode, self.machine = kernel, mode, machines.MACHINES[machine]
+        if mode not in machines.modes(kernel.arch):
+            raise host.LabError(f"{kernel.key} has no mode {mode}: it has "
+                                + ", ".join(machines.modes(kernel.arch)))
+        self.kernel, self.arch = kernel, kernel.arch
+        self.mode, self.machine = mode, machines.MACHINES[machine]
         self._cmdline, self._smp, self._icount = cmdline, smp, icount
         self._files, self._extra, self._unpacked = list(files), list(extra), unpacked
         stem = name or f"{kernel.key}-{mode}-{machine}"
         self.dir = host.LAB / "runs" / f"{stem}-{os.getpid()}-{next(_RUNS)}"
         self.console_path, self.trace_path = self.dir / "console.log", self.dir / "trace.log"
-        self._trace = trace.Reader(self.trace_path)
+        self._trace = trace.Reader(self.trace_path, self.complete)
         self._process = self._agent = self.monitor = self._lock = None
         self._buffer, self._sequence = b"", 0
         self.allowed_splats = []
@@ -137,9 +143,9 @@ class VM:
     def _launch(self):
         self._prune()
         self.dir.mkdir(parents=True)
-        initramfs.write(self.kernel, self.dir / "initrd", self._files)
-        shutil.copyfile(images.elf(self.kernel) if self._unpacked else self.kernel.vmlinuz,
-                        self.dir / "vmlinuz")
+        self._lay_out()
+        if self.arch.device_tree:
+            devicetree.write(self.arch, self._base_args(), self.dir)
         for disk in self.machine.disks:
             with open(self.dir / disk, "wb") as file:
                 file.truncate(DISK_MIB << 20)
@@ -156,24 +162,38 @@ class VM:
         self._agent, self._monitor_socket = pairs[0][0], pairs[1][0]
         self._agent.settimeout(SEND_SECONDS)
 
+    def _lay_out(self):
+        """What the guest starts from, in the run's directory."""
+        initramfs.write(self.kernel, self.dir / "initrd", self._files)
+        shutil.copyfile(images.bootable(self.kernel, self._unpacked), self.dir / "vmlinuz")
+
+    def _start_arguments(self):
+        """How QEMU starts that."""
+        return ["-kernel", "/mnt/vmlinuz", "-initrd", "/mnt/initrd", "-append", self._command_line()]
+
+    def _command_line(self, *more):
+        return " ".join([f"console={self.arch.console}", _PANIC, self.arch.cmdline,
+                         machines.MODES[self.mode].cmdline, *more, self._cmdline])
+
     def _prune(self):
         """Keep the evidence of the last runs only."""
         runs = sorted((host.LAB / "runs").glob("*"), key=lambda path: path.stat().st_mtime)
         for path in runs[:-KEEP_RUNS]:
             host.remove_tree(path)
 
+    def _base_args(self):
+        return machines.base_args(self.arch, self.mode, self.machine, self._smp, self._icount)
+
     def _arguments(self, agent, monitor):
-        args = ["qemu-system-x86_64",
-                *machines.base_args(self.mode, self._smp, self._icount),
-                "-kernel", "/mnt/vmlinuz", "-initrd", "/mnt/initrd",
-                "-append", " ".join(["console=ttyS0", _PANIC, _TIMER,
-                                     machines.MODES[self.mode][1], self._cmdline]),
+        args = [self.arch.qemu, *self._base_args(), *self._start_arguments(),
                 "-chardev", "file,id=console,path=/mnt/console.log", "-serial", "chardev:console",
                 "-chardev", f"socket,id=agent,fd={agent}", *machines.AGENT,
                 "-chardev", f"socket,id=monitor,fd={monitor}",
                 "-mon", "chardev=monitor,mode=control",
                 "-D", "/mnt/trace.log", "-msg", "timestamp=on"]
-        for event in machines.TRACE_EVENTS:
+        if self.arch.device_tree:
+            args += ["-dtb", f"/mnt/{devicetree.NAME}"]
+        for event in machines.TRACE_EVENTS[self.arch]:
             args += ["-trace", event]
         args += [arg.replace("@disk0@", "/mnt/disk0") for arg in self.machine.args]
         return args + self._extra
@@ -183,11 +203,13 @@ class VM:
             self.monitor = qmp.Monitor(self._monitor_socket)
         except (OSError, qmp.MonitorError) as error:
             raise LostVM(f"QEMU did not start: {self._file_tail('qemu.log')}") from error
-        self._answer(0, BOOT_SECONDS, "boot")
-        # QEMU's AMD-Vi lacks EPHSup and GIOSup; from 6.12 on the driver uses no ATS without.
-        if (machines.is_amd(self.mode) and self.kernel.series >= (6, 12)
+        self._answer(0, self.boot_seconds, "boot")
+        iommu = machines.MODES[self.mode]
+        if (iommu.belief and self.kernel.series >= iommu.since
                 and "lab/rglab.ko" in dict(self._files)):
-            self.sh(_FIND_AGAIN, timeout=60)
+            tree = self.kernel.arch.device_tree
+            self.sh(_FIND_AGAIN.format(iommu.belief + " , keepbuses" * tree,
+                                       _PORTS if tree else f"{_PORTS}/0000:*"), timeout=60)
 
     def close(self):
         """Power off; anything but a clean power-off and a quiet console is a failure."""
@@ -249,6 +271,12 @@ class VM:
     def trace(self):
         """All events of the case so far, as a trace.Trace."""
         return trace.Trace(self._trace.read())
+
+    def complete(self, events):
+        """Events of the trace that guest memory has more to say of, if it can still be asked."""
+        if not machines.is_smmu(self.mode) or not self.alive:
+            return events
+        return smmuv3_queue.complete(events, lambda: smmuv3_queue.Queue(self))
 
     def new_case(self, name):
         """What comes now belongs to another case."""
