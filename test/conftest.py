@@ -1,30 +1,47 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs cases over kernels and IOMMU modes; cases that can share a boot do."""
 
+import contextlib
 import os
+import threading
 
 import pytest
 from _pytest.runner import runtestprotocol
 
-from lab import build, host, images, kernels, machines, pool
+from lab import arch, build, disk, host, images, kernels, machines, pool
 from lab.__main__ import setup
+from lab.vm import LostVM
 
-DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs", "amd")
+DEFAULT_MODES = ("legacy", "sm-ss", "sm-fs", "amd", "smmu", "smmu-s2")
 # What does not depend on the mode runs in one of each vendor's on each kernel.
-ONCE = {"bookworm": "legacy", "trixie": "sm-ss", "trixie-rt": "sm-fs", "trixie-backports": "sm-fs"}
+ONCE = {"bookworm": ("legacy", "amd"), "trixie": ("sm-ss", "amd"), "trixie-rt": ("sm-fs", "amd"),
+        "trixie-backports": ("sm-fs", "amd"), "arm64-trixie": ("smmu",),
+        "arm64-trixie-rt": ("smmu",), "arm64-trixie-cloud": ("smmu",),
+        "arm64-trixie-backports": ("smmu",)}
 # The driver of AMD-Vi differs most between these: there it passes each path in a sample, too.
 AMD_SAMPLE = ("bookworm", "trixie-backports")
-# This kernel's source is trixie's.
-SAMPLE_MODES = {"trixie-rt": ("sm-fs", "amd")}
+# These kernels' source is trixie's.
+SAMPLE_MODES = {"trixie-rt": ("sm-fs", "amd"), "arm64-trixie-rt": ("smmu",),
+                "arm64-trixie-cloud": ("smmu",)}
+# Takes what is the same in each mode only where a case says so.
+SPARE = ("arm64-trixie-rt", "arm64-trixie-cloud")
+# Another's source, with less of it built: only the cases that say so.
+FEW = ("arm64-trixie-cloud",)
+# The same in one mode, whose driver has passed the others on the kernel that this one's source is of.
+FEW_MODES = {"trixie-rt": ("amd",)}
+# What is sampled elsewhere runs on at least one of these suites' kernels here.
+ARM_SAMPLE = ("trixie", "trixie-backports")
 _KEY = pytest.StashKey()
 
 
 def pytest_addoption(parser):
     group = parser.getgroup("lab")
+    group.addoption("--arch", default=arch.X86_64.name, choices=sorted(arch.ARCHES),
+                    help="the guests' architecture, for kernels that are not named")
     group.addoption("--kernels", default="", help="comma-separated suite keys; every case on each")
     group.addoption("--every", action="store_true", help="every case on every kernel")
     group.addoption("--modes", default="", help="comma-separated IOMMU modes")
-    group.addoption("--rounds", type=int, default=10, help="resets of each kind under I/O")
+    group.addoption("--rounds", type=int, default=6, help="resets of each kind under I/O")
     group.addoption("--long", action="store_true", help="the cases that take minutes, too")
 
 
@@ -34,9 +51,11 @@ def pytest_configure(config):
     results = host.LAB / "results"
     results.mkdir(exist_ok=True, parents=True)
     if not config.option.xmlpath:
-        config.option.xmlpath = str(results / "junit.xml")
+        name = "junit" if config.option.arch == arch.X86_64.name else f"junit-{config.option.arch}"
+        config.option.xmlpath = str(results / f"{name}.xml")
     config.is_sample = not config.option.every and not config.option.kernels
-    config.option.kernels = config.option.kernels or ",".join(kernels.KEYS)
+    config.option.kernels = (config.option.kernels
+                             or ",".join(kernels.keys(arch.ARCHES[config.option.arch])))
     unknown = set(config.option.kernels.split(",")) - set(kernels.KEYS)
     if unknown:
         raise pytest.UsageError(f"--kernels: {', '.join(sorted(unknown))} unknown; "
@@ -47,24 +66,32 @@ def pytest_configure(config):
     os.environ["RG_BTF_DIR"] = str(paths[0].parent)
 
 
-def _chosen(definition, marker, default, wanted):
-    """What the case's marker (or the default) and the command line both allow."""
+def _names(definition, marker, default):
     mark = definition.get_closest_marker(marker)
-    names = mark.args if mark else default
-    return [name for name in names if not wanted or name in wanted]
+    return mark.args if mark else default
+
+
+def _keys(definition, chosen):
+    """The chosen kernels that the case's marker allows; it names their suites."""
+    suites = _names(definition, "kernels", None)
+    return [key for key in chosen if suites is None or kernels.suite_of(key) in suites]
+
+
+def _once(key, wanted):
+    """A kernel's own mode of each vendor's, or where another of that vendor's is wanted, that."""
+    for own in ONCE[key]:
+        same = [name for name in wanted if machines.vendor(name) == machines.vendor(own)]
+        yield same[0] if same and own not in same else own
 
 
 def _modes(definition, key, once, wanted):
-    """The modes of a case on a kernel; for `once` that kernel's own, or the first wanted."""
-    vtd_only = definition.get_closest_marker("vtd")
-    if not once:
-        names = _chosen(definition, "modes", DEFAULT_MODES, wanted)
-    else:
-        names = [ONCE[key], "amd"]
-        if wanted and ONCE[key] not in wanted:
-            names[0] = next((name for name in wanted if not machines.is_amd(name)), None)
-        names = [name for name in names if name and (not wanted or name in wanted)]
-    return [name for name in names if not (vtd_only and machines.is_amd(name))]
+    """The modes of a case on a kernel, of those that are wanted."""
+    names = _once(key, wanted) if once else _names(definition, "modes", DEFAULT_MODES)
+    if definition.get_closest_marker("vtd"):
+        names = [name for name in names if machines.vendor(name) == "vtd"]
+    there = machines.modes(kernels.arch_of(key))
+    names = [name for name in names if name in there and (not wanted or name in wanted)]
+    return names[:1] if definition.get_closest_marker("core") else names
 
 
 def pytest_generate_tests(metafunc):
@@ -72,7 +99,7 @@ def pytest_generate_tests(metafunc):
     if "vm_key" not in metafunc.fixturenames:
         return
     option = metafunc.config.option
-    keys = _chosen(metafunc.definition, "kernels", kernels.KEYS, option.kernels.split(","))
+    keys = _keys(metafunc.definition, option.kernels.split(","))
     wanted = option.modes.split(",") if option.modes else ()
     once = metafunc.definition.get_closest_marker("once")
     machine = metafunc.definition.get_closest_marker("machine")
@@ -91,26 +118,47 @@ def _key(item):
     return key if isinstance(key, pool.Key) else None
 
 
+def _sampled(key, suites):
+    """Whether a case that names these suites runs on a kernel."""
+    if kernels.arch_of(key.kernel) is arch.ARM64 and not set(suites) & set(ARM_SAMPLE):
+        suites = (*suites, ARM_SAMPLE[0])
+    return kernels.suite_of(key.kernel) in suites
+
+
 def _in_sample(item):
     """Whether a case runs where nobody asks for every case on a kernel."""
     key, sample = _key(item), item.get_closest_marker("sample")
     if not key:
         return True
-    if sample and key.kernel not in sample.args:
+    once = not sample and item.get_closest_marker("once")
+    if sample and not _sampled(key, sample.args):
         return False
-    if (not sample and item.get_closest_marker("once") and machines.is_amd(key.mode)
-            and key.kernel not in AMD_SAMPLE):
+    if key.mode in FEW_MODES.get(key.kernel, ()):
+        return bool(item.get_closest_marker("few"))
+    if key.kernel in FEW:
+        return bool(item.get_closest_marker("few")) and key.mode in SAMPLE_MODES[key.kernel]
+    if once and (key.kernel in SPARE or machines.is_amd(key.mode) and key.kernel not in AMD_SAMPLE):
         return False
     return (key.kernel not in SAMPLE_MODES or key.mode in SAMPLE_MODES[key.kernel]
-            or item.get_closest_marker("modes"))
+            or key.kernel not in SPARE and item.get_closest_marker("modes"))
+
+
+def _of_arch(item):
+    """Whether what needs no guest is about the architecture of the chosen kernels, or about all."""
+    mark = item.get_closest_marker("arch")
+    return not mark or item.config.chosen_kernels[0].arch.name in mark.args
+
+
+def _leave_out(config, items, wanted):
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = [item for item in items if wanted(item)]
 
 
 def pytest_collection_modifyitems(config, items):
     """Cases of one boot stand together; host tests come first."""
+    _leave_out(config, items, _of_arch)
     if config.is_sample:
-        left = [item for item in items if not _in_sample(item)]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if _in_sample(item)]
+        _leave_out(config, items, _in_sample)
     order = list(kernels.KEYS)
 
     def place(item):
@@ -162,6 +210,20 @@ def pytest_runtest_logreport(report):
         print("\n" + "\n".join(why[:6]), flush=True)
 
 
+def _rehearse():
+    # Whoever needs it finds out what is wrong.
+    with contextlib.suppress(Exception):
+        disk.rehearsed()
+
+
+def pytest_collection_finish(session):
+    """The disks that apt and dkms take minutes for are made while what needs no guest runs."""
+    option = session.config.option
+    if (not option.collectonly and "trixie" in option.kernels.split(",") and
+            any({"rehearsed", "upgraded"} & set(item.fixturenames) for item in session.items)):
+        threading.Thread(target=_rehearse, daemon=True).start()
+
+
 def pytest_sessionstart(session):
     session.stash[_KEY] = pool.Pool()
 
@@ -181,7 +243,12 @@ def kernel(request, vm_key):
 def stock_vm(request, vm_key, kernel):
     """A booted guest; resetgate.ko is in /lab (if it builds) but not loaded."""
     guest = request.session.stash[_KEY].get(vm_key, kernel)
-    guest.new_case(request.node.name)
+    try:
+        guest.new_case(request.node.name)
+    except LostVM:
+        # The next case shall not wait for it once more.
+        request.session.stash[_KEY].kill()
+        raise
     yield guest
     try:
         if guest.alive:
@@ -214,8 +281,8 @@ def vm(request, stock_vm):
 
 # Parameters that can be changed while the module is loaded, and what they are in a case that asks
 # for nothing else: the defaults, but for a close's time, which passes while a vCPU stands still.
-RUNTIME = {"scope": "ats", "on_failed_reset": "park", "park_timeout_s": "180",
-           "close_timeout_ms": "10000"}
+RUNTIME = {"policy": "record", "scope": "ats", "on_failed_reset": "park",
+           "park_timeout_s": "180", "close_timeout_ms": "10000", "wait_timeout_ms": "70000"}
 
 
 @pytest.fixture

@@ -1,17 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Finds every indirect call and jump of built x86-64 modules.
+"""Finds every indirect call and jump of built modules, for x86-64 and arm64.
 
     indirect_calls.py [--allow FILE] [--stale-fails] KO...
 
-With IBT a function whose address the kernel never takes has no landing pad:
-an indirect call of it works in most virtual machines and kills a real one.
-Such functions are called through static calls, which are direct. Every
-function that calls indirectly has to be in the list, with the reason why
-what it calls has a landing pad:
+With IBT and BTI a function whose address the kernel never takes has no landing
+pad: an indirect call of it works in most virtual machines and kills a real one.
+Such functions are called as src/arch.h has it: through static calls, which are
+direct, or on arm64 through stubs that return into them. Every function that
+calls indirectly has to be in the list, with the reason why what it calls has a
+landing pad:
 
-    FUNCTION [N]: REASON   at most N indirect calls in it, 1 without a number
-    @SYMBOL: REASON        calls through this symbol, in any function
+    [ARCH] FUNCTION [N]: REASON   at most N indirect calls in it, 1 without a number
+    [ARCH] @SYMBOL: REASON        calls through this symbol, in any function
+
+ARCH in brackets, x86-64 or arm64, is for an entry that only one of them needs.
 
 FUNCTION may be a pattern such as __traceiter_*; N then holds for each one.
 A function of which the compiler makes several copies is counted as one.
@@ -25,27 +28,52 @@ import collections
 import fnmatch
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
 LABEL = re.compile(r"^[0-9a-f]+ <([^>]+)>:$")
-INSN = re.compile(r"^\s+[0-9a-f]+:\t(?:[0-9a-f]{2} )+\s*\t?(.*)$")
+INSN = re.compile(r"^\s+[0-9a-f]+:\t(?:(?:[0-9a-f]{2} )+|[0-9a-f]{8} )\s*\t?(.*)$")
+RELOC = re.compile(r"R_(?:X86_64|AARCH64)_")
 BRANCH = re.compile(r"^(?:(?:cs|ds|bnd|notrack|data16|rex\.\w+) )*(?:call|jmp)[lqw]?\b\s*(.*)$")
 THUNK = re.compile(r"__x86_indirect_(?:call_|jump_)?thunk_\w+")
-ENTRY = re.compile(r"^(@?[\w*.]+)(?:\s+(\d+))?\s*:\s*\S")
+# RET meets no landing pad, but where it does not return it is a call: the stubs alone may.
+ARM_BRANCH = re.compile(r"^(?:blra|bra|blr|br)\w*\s+\w+|^ret\s+(?!x30)\w+")
+ENTRY = re.compile(r"^(?:\[(x86-64|arm64)\]\s+)?(@?[\w*.]+)(?:\s+(\d+))?\s*:\s*\S")
 SUFFIX = re.compile(r"\.(?:cold|part\.\d+|isra\.\d+|constprop\.\d+).*$")
+
+# ELF's e_machine: our name, BFD's, the tools that may know it.
+MACHINES = {62: ("x86-64", "elf64-x86-64", ("objdump", "x86_64-linux-gnu-objdump")),
+            183: ("arm64", "elf64-littleaarch64", ("objdump", "aarch64-linux-gnu-objdump"))}
 
 Call = collections.namedtuple("Call", "func insn symbol")
 
 
-def disassemble(path):
-    res = subprocess.run(["objdump", "-dr", "-w", path],
-                         capture_output=True, text=True, check=False)
-    if res.returncode or "elf64-x86-64" not in res.stdout:
-        print(f"{path}: objdump cannot read it as x86-64: {res.stderr.strip()}",
-              file=sys.stderr)
+def machine(path):
+    """What a module is built for, an entry of MACHINES; exits if it is no such module."""
+    head = pathlib.Path(path).read_bytes()[:20]
+    found = MACHINES.get(int.from_bytes(head[18:20], "little")) if head[:4] == b"\x7fELF" else None
+    if not found:
+        print(f"{path}: expected a module for x86-64 or arm64", file=sys.stderr)
         sys.exit(2)
-    return res.stdout.splitlines()
+    return found
+
+
+def disassemble(path):
+    _, form, tools = machine(path)
+    for tool in filter(shutil.which, tools):
+        res = subprocess.run([tool, "-dr", "-w", path],
+                             capture_output=True, text=True, check=False)
+        if not res.returncode and form in res.stdout:
+            return res.stdout.splitlines()
+    print(f"{path}: no objdump here reads {form}: install binutils for it", file=sys.stderr)
+    sys.exit(2)
+
+
+def branches(text):
+    """Whether an instruction takes the address to go to from a register or memory."""
+    branch = BRANCH.match(text)
+    return bool(ARM_BRANCH.match(text) or (branch and branch.group(1).startswith("*")))
 
 
 def calls(path):
@@ -57,19 +85,17 @@ def calls(path):
             func = SUFFIX.sub("", label.group(1))
             continue
         # -w puts the relocation behind the instruction, after a tab.
-        text, _, reloc = line.partition("R_X86_64_")
-        symbol = reloc.split()[-1] if reloc else ""
-        symbol = re.sub(r"[+-]0x[0-9a-f]+$", "", symbol)
+        text, *reloc = RELOC.split(line, maxsplit=1)
+        symbol = re.sub(r"[+-]0x[0-9a-f]+$", "", reloc[0].split()[-1]) if reloc else ""
         insn = INSN.match(text.rstrip())
-        branch = insn and BRANCH.match(re.sub(r"\s*[0-9a-f]+:$", "", insn.group(1)).strip())
-        if not branch:
-            continue
-        if branch.group(1).startswith("*") or THUNK.search(symbol or line):
-            yield Call(func, branch.group().split("#")[0].strip(), symbol)
+        plain = re.sub(r"\s*[0-9a-f]+:$", "", insn.group(1)).strip() if insn else ""
+        thunk = BRANCH.match(plain) and THUNK.search(symbol or line)
+        if plain and (branches(plain) or thunk):
+            yield Call(func, plain.split("#")[0].split("//")[0].strip(), symbol)
 
 
-def read_allowed(path):
-    """Pattern of each entry, and how many calls it allows in one function."""
+def read_allowed(path, arches):
+    """Pattern of each entry for these architectures, how many calls it allows in one function."""
     allowed = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         line = line.strip()
@@ -77,8 +103,9 @@ def read_allowed(path):
             continue
         entry = ENTRY.match(line)
         if not entry:
-            sys.exit(f"{path}:{number}: not FUNCTION [N]: REASON")
-        allowed[entry[1]] = int(entry[2] or 1)
+            sys.exit(f"{path}:{number}: not [ARCH] FUNCTION [N]: REASON")
+        if not entry[1] or entry[1] in arches:
+            allowed[entry[2]] = int(entry[3] or 1)
     return allowed
 
 
@@ -106,7 +133,8 @@ def main():
     ap.add_argument("ko", nargs="+")
     args = ap.parse_args()
 
-    allowed, used = read_allowed(args.allow), set()
+    arches = {machine(path)[0] for path in args.ko}
+    allowed, used = read_allowed(args.allow, arches), set()
     bad = sum(check(path, allowed, used) for path in args.ko)
     stale = sorted(allowed.keys() - used)
     for name in stale:

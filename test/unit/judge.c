@@ -2,13 +2,15 @@
 /*
  * rg-judge: compares the target table to a BTF file, without booting anything.
  *
- *   rg-judge FILE.btf              judge every target and member
+ *   rg-judge FILE.btf              judge every target and member that is meant
+ *                                  for the file's architecture
  *   rg-judge --func FILE NAME      print one function's prototype
- *   rg-judge --member FILE STRUCT PATH
- *                                  print one member's bit offset, bits and type
+ *   rg-judge --member FILE STRUCT PATH [HAVING]
+ *                                  print one member's bit offset, bits and type;
+ *                                  of the structures with the member HAVING
  *   rg-judge --table               print the table's prototypes and types
  *
- * Exit codes: 0 all match, or only optional targets are absent; 1 something
+ * Exit codes: 0 all match, or only what the kernel does without is absent; 1 something
  * differs or is missing; 2 wrong usage or unreadable file; 3 not a valid BTF;
  * 4 --func or --member found nothing; 5 --func or --member found several;
  * 6 the text does not fit.
@@ -80,17 +82,17 @@ static bool rg_judge_target(const struct rg_btf *btf, enum rg_target_id id)
 	const struct rg_target *target = &rg_targets[id];
 	char found[RG_BTF_TEXT];
 	enum rg_verdict verdict = rg_target_judge(btf, id, found);
+	bool needed = rg_target_is_needed(btf, id);
 
 	printf("%-8s %-8s %s%s", rg_judge_words[verdict],
 	       rg_set_names[target->set], target->name,
-	       target->optional ? " (optional)" : "");
+	       needed ? "" : " (optional)");
 	if (verdict == RG_DIFFERS)
 		printf("\n\tfound    %s\n\texpected %s", found, target->proto);
 	else if (!target->proto)
 		printf(" (not in BTF)");
 	putchar('\n');
-	return verdict == RG_MATCH ||
-	       (verdict == RG_ABSENT && target->optional);
+	return verdict == RG_MATCH || (verdict == RG_ABSENT && !needed);
 }
 
 static bool rg_judge_member(const struct rg_btf *btf, enum rg_member_id id)
@@ -99,6 +101,7 @@ static bool rg_judge_member(const struct rg_btf *btf, enum rg_member_id id)
 	char found[RG_BTF_TEXT];
 	u32 off;
 	enum rg_verdict verdict = rg_member_judge(btf, id, &off, found);
+	bool needed = rg_member_is_needed(btf, id);
 
 	printf("%-8s %-8s %s.%s", rg_judge_words[verdict],
 	       rg_set_names[member->set], member->strct, member->path);
@@ -109,19 +112,35 @@ static bool rg_judge_member(const struct rg_btf *btf, enum rg_member_id id)
 		if (member->at >= 0)
 			printf(" at %d", member->at);
 	}
-	printf("%s\n", verdict == RG_ABSENT && member->optional ? " (optional)" : "");
-	return verdict == RG_MATCH || (verdict == RG_ABSENT && member->optional);
+	printf("%s\n", verdict == RG_ABSENT && !needed ? " (optional)" : "");
+	return verdict == RG_MATCH || (verdict == RG_ABSENT && !needed);
+}
+
+/* BTF does not say which architecture it is of; a task's registers do. */
+static enum rg_arch rg_judge_arch(const struct rg_btf *btf)
+{
+	struct rg_btf_member member;
+
+	return rg_btf_member(btf, "pt_regs", NULL, "pstate", &member) ? RG_ARCH_X86 :
+									RG_ARCH_ARM64;
 }
 
 static int rg_judge_all(const struct rg_btf *btf)
 {
+	enum rg_arch arch = rg_judge_arch(btf), of;
 	bool good = true;
 	int i;
 
-	for (i = 0; i < RG_NR_TARGETS; i++)
-		good &= rg_judge_target(btf, i);
-	for (i = 0; i < RG_NR_MEMBERS; i++)
-		good &= rg_judge_member(btf, i);
+	for (i = 0; i < RG_NR_TARGETS; i++) {
+		of = rg_set_arches[rg_targets[i].set];
+		if (of == RG_ARCH_ANY || of == arch)
+			good &= rg_judge_target(btf, i);
+	}
+	for (i = 0; i < RG_NR_MEMBERS; i++) {
+		of = rg_set_arches[rg_members[i].set];
+		if (of == RG_ARCH_ANY || of == arch)
+			good &= rg_judge_member(btf, i);
+	}
 	return good ? RG_EXIT_OK : RG_EXIT_DIFFERS;
 }
 
@@ -138,6 +157,9 @@ static int rg_judge_table(void)
 			printf("older\t%s\t%s\t%s\t%s\n", rg_targets[i].name,
 			       rg_set_names[rg_targets[i].set], rg_targets[i].older[j],
 			       rg_targets[i].lost);
+		if (rg_targets[i].with)
+			printf("with\tpci_dev.%s\t%s\tu16\t-1\n", rg_targets[i].with,
+			       rg_set_names[rg_targets[i].set]);
 	}
 	for (i = 0; i < RG_NR_MEMBERS; i++)
 		printf("member\t%s.%s\t%s\t%s\t%d\n", rg_members[i].strct,
@@ -157,7 +179,8 @@ static int rg_judge_one(const struct rg_btf *btf, int argc, char **argv)
 		if (!err)
 			puts(proto);
 	} else {
-		err = rg_btf_member(btf, argv[3], argv[4], &member);
+		err = rg_btf_member(btf, argv[3], argc == 6 ? argv[5] : NULL, argv[4],
+				    &member);
 		if (!err)
 			printf("%u %u %s\n", member.bit_off, member.bit_size,
 			       member.type);
@@ -196,8 +219,8 @@ int main(int argc, char **argv)
 		return rg_judge_table();
 	if ((argc == 2 && argv[1][0] != '-') ||
 	    (argc == 4 && !strcmp(argv[1], "--func")) ||
-	    (argc == 5 && !strcmp(argv[1], "--member")))
+	    ((argc == 5 || argc == 6) && !strcmp(argv[1], "--member")))
 		return rg_judge_file(argc, argv);
-	fprintf(stderr, "usage: rg-judge FILE | --func FILE NAME | --member FILE STRUCT PATH | --table\n");
+	fprintf(stderr, "usage: rg-judge FILE | --func FILE NAME | --member FILE STRUCT PATH [HAVING] | --table\n");
 	return RG_EXIT_USAGE;
 }

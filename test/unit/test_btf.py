@@ -161,6 +161,28 @@ def test_structures_of_one_name(judge):
     assert judge("--member", "@", "s", "n", data=btf.blob())[0] == SEVERAL
 
 
+def test_structure_told_by_a_member(judge):
+    """Of two drivers' structures of one name, the one that has `mark`."""
+    btf, ids = basic()
+    btf.struct("s", 8, [("m", ids["int"], 0)])
+    btf.struct("s", 16, [("m", ids["int"], 64), ("mark", ids["int"], 0)])
+    btf.struct("s", 16, [("m", ids["int"], 32), ("n", ids["int"], 64)])
+    blob = btf.blob()
+    assert judge("--member", "@", "s", "m", data=blob)[0] == SEVERAL
+    assert judge("--member", "@", "s", "m", "mark", data=blob) == (OK, "64 0 int")
+    assert judge("--member", "@", "s", "n", "mark", data=blob)[0] == ABSENT
+    assert judge("--member", "@", "s", "m", "other", data=blob)[0] == ABSENT
+
+
+def test_several_structures_have_the_member(judge):
+    for off, code in ((64, OK), (32, SEVERAL)):
+        btf, ids = basic()
+        btf.struct("s", 8, [("m", ids["int"], 0)])
+        btf.struct("s", 16, [("mark", ids["int"], 0), ("m", ids["int"], 64)])
+        btf.struct("s", 16, [("mark", ids["int"], 0), ("m", ids["int"], off)])
+        assert judge("--member", "@", "s", "m", "mark", data=btf.blob())[0] == code
+
+
 # Corrupt input ------------------------------------------------------------
 
 def sample():
@@ -285,8 +307,10 @@ def test_every_prototype_is_c(judge, tmp_path):
     tags = sorted(set(re.findall(r"struct \w+", " ".join(protos))))
     src = ["typedef unsigned char u8;", "typedef unsigned short u16;",
            "typedef unsigned int u32;", "typedef unsigned long u64;",
-           "typedef u64 phys_addr_t;", "typedef _Bool bool;", "typedef unsigned int pci_ers_result_t;",
-           "typedef unsigned int pci_channel_state_t;"]
+           "typedef u64 phys_addr_t;", "typedef u64 __le64;", "typedef _Bool bool;",
+           "typedef unsigned int pci_ers_result_t;",
+           "typedef unsigned int pci_channel_state_t;", "typedef unsigned int ioasid_t;",
+           "typedef unsigned long size_t;", "typedef long ssize_t;"]
     src += [tag + ";" for tag in tags]
     src += [f"typedef __typeof__({p}) t{i};" for i, p in enumerate(protos)]
     file = tmp_path / "protos.c"
@@ -316,16 +340,40 @@ def mutate(path, out, *args):
     subprocess.run([sys.executable, HERE / "btf_mutate.py", path, out, *args], check=True)
 
 
+def test_rows_of_another_architecture(judge):
+    """Only the file's own are judged: arm64's registers have a pstate."""
+    btf, ids = basic()
+    btf.struct("pt_regs", 8, [("pstate", ids["u64"], 0)])
+    for blob, here, elsewhere in ((btf.blob(), "smmuv3", "vtd"),
+                                  (basic()[0].blob(), "vtd", "smmuv3")):
+        text = judge("@", data=blob)[1]
+        assert re.search(rf"^absent +{here} ", text, re.M)
+        assert not re.search(rf"^\w+ +{elsewhere} ", text, re.M)
+
+
+X86, ARM64 = "x86", "arm64"
+
+
 @real
-@pytest.mark.parametrize("args,verdict", [
-    (["--func", "iommu_context_addr"], "differs  vtd      iommu_context_addr"),
-    (["--func", "qi_submit_sync", "--param", "3"], "differs  vtd      qi_submit_sync"),
-    (["--func", "pcie_flr", "--remove"], "absent   reset    pcie_flr"),
-    (["--member", "intel_iommu.lock"], "differs  vtd      intel_iommu.lock"),
-    (["--member", "intel_iommu.ecap", "--remove"], "absent   vtd      intel_iommu.ecap"),
-    (["--member", "qi_desc.qw2", "--move", "8"], "differs  vtd      qi_desc.qw2"),
+@pytest.mark.parametrize("arch,args,verdict", [
+    (X86, ["--func", "iommu_context_addr"], "differs  vtd      iommu_context_addr"),
+    (X86, ["--func", "qi_submit_sync", "--param", "3"], "differs  vtd      qi_submit_sync"),
+    (None, ["--func", "pcie_flr", "--remove"], "absent   reset    pcie_flr"),
+    (X86, ["--member", "intel_iommu.lock"], "differs  vtd      intel_iommu.lock"),
+    (X86, ["--member", "intel_iommu.ecap", "--remove"], "absent   vtd      intel_iommu.ecap"),
+    (X86, ["--member", "qi_desc.qw2", "--move", "8"], "differs  vtd      qi_desc.qw2"),
+    (ARM64, ["--func", "arm_smmu_write_entry"], "differs  smmuv3   arm_smmu_write_entry"),
+    (ARM64, ["--func", "arm_smmu_cmdq_issue_cmdlist", "--param", "3"],
+     "differs  smmuv3   arm_smmu_cmdq_issue_cmdlist"),
+    (ARM64, ["--member", "arm_smmu_ste_writer.sid", "--move", "8"],
+     "differs  smmuv3   arm_smmu_ste_writer.sid"),
+    (ARM64, ["--member", "arm_smmu_master.smmu", "--remove"],
+     "absent   smmuv3   arm_smmu_master.smmu"),
 ], ids=lambda v: v[1] if isinstance(v, list) else "")
-def test_changed_kernel_is_noticed(judge, tmp_path, path, args, verdict):
+def test_changed_kernel_is_noticed(judge, tmp_path, path, arch, args, verdict):
+    found = judge("--member", path, "pt_regs", "pstate")[0]
+    if arch not in (None, ARM64 if found == OK else X86):
+        pytest.skip(f"not of {arch}")
     out = tmp_path / "mutated.btf"
     mutate(path, out, *args)
     assert out.stat().st_size == path.stat().st_size

@@ -12,7 +12,7 @@ import itertools
 import re
 import shlex
 
-from lab import machines, memory, pci, trace
+from lab import machines, memory, pci, smmuv3_queue, trace
 
 FIRST, SECOND, EDU, NVME, BLK = "01:00.0", "02:00.0", "03:00.0", "04:00.0", "05:00.0"
 STATUS, PARAMETERS = "/sys/kernel/resetgate/status", "/sys/module/resetgate/parameters"
@@ -45,6 +45,20 @@ def gate_file(vm, bdf, name):
     return vm.read(f"{pci.sysfs(bdf)}/resetgate/{name}").decode().strip()
 
 
+@contextlib.contextmanager
+def window(vm, bdf, kind="any", how="function"):
+    """A reset of a function that nobody attached, as long as the body."""
+    rgx(vm, "hold", bdf, kind)
+    job = vm.bg(f"rgx reset {bdf} {how}")
+    try:
+        rgx(vm, "waitreset", bdf)
+        assert gate_file(vm, bdf, "state") == "closed"
+        yield
+    finally:
+        rgx(vm, "unhold", bdf)
+        job.wait()
+
+
 def windows(vm, bdf):
     """How often the function's gate has closed."""
     return int(gate_file(vm, bdf, "windows"))
@@ -56,14 +70,21 @@ def status(vm):
     return dict(line.split(": ", 1) for line in lines)
 
 
+def fired(vm):
+    """How often each target was called, of /sys/kernel/resetgate/targets."""
+    words = [line.split() for line in vm.read("/sys/kernel/resetgate/targets").decode().splitlines()]
+    return {word[0]: int(word[4]) for word in words if word[2:4] == ["found", "armed"]}
+
+
 def table_function(vm):
     """The function of the IOMMU's driver that the table valve redirects."""
-    return "set_dte_entry" if machines.is_amd(vm.mode) else "iommu_context_addr"
+    return {"vtd": "iommu_context_addr", "amd": "set_dte_entry",
+            "smmu": "arm_smmu_write_entry"}[machines.vendor(vm.mode)]
 
 
 def queue_function(vm):
     """The function of the IOMMU's driver that the invalidation valve looks into."""
-    return machines.queue_function(vm.mode)
+    return machines.queue_function(vm.mode, vm.kernel.series)
 
 
 def uptime(vm):
@@ -115,13 +136,15 @@ class Endpoint:
     def errno(self, command, *words, **kwargs):
         return errno(self.vm, command, self.bdf, *words, **kwargs)
 
-    def close(self):
-        """Put everything back, whatever state the case has left it in."""
+    def close(self, restored=True):
+        """Put everything back, whatever state the case has left it in. The function's own driver
+        must not get it with its config space lost: it waits for a device that reads all ones.
+        """
         bdf = self.bdf
         steps = [f"unhold {bdf}", f"mute {bdf} off", f"swapstorm stop {bdf}",
                  f"storm stop {self.a}", f"storm stop {self.b}", "idle", f"detach {bdf}",
                  f"release {bdf}", f"domain free {self.a}", f"domain free {self.b}",
-                 "kept free", "churn free", f"rebind {bdf}", "events clear"]
+                 "kept free", "churn free", *[f"rebind {bdf}"] * restored, "events clear"]
         self.vm.sh("rgx -k " + " , ".join(steps), check=False, timeout=60)
 
     # -- storms ------------------------------------------------------------------------
@@ -207,7 +230,7 @@ def tail(vm, offset):
     """The trace from a place in its file on; all of it would be long to read."""
     with open(vm.trace_path, "rb") as file:
         file.seek(offset)
-        return trace.Trace.parse(file.read().decode(errors="replace"))
+        return trace.Trace.parse(file.read().decode(errors="replace"), vm.complete)
 
 
 @functools.lru_cache(maxsize=1)
@@ -223,8 +246,8 @@ class Story:
 
     def __init__(self, vm, endpoint, events):
         self.bdf, self.config = endpoint.bdf, endpoint.config
-        self.amd = machines.is_amd(vm.mode)
-        self._known = () if self.amd else driver_waits(vm.trace_path)
+        self.amd, self.smmu = machines.is_amd(vm.mode), machines.is_smmu(vm.mode)
+        self._known = () if self.amd or self.smmu else driver_waits(vm.trace_path)
         self.all = events
 
     def of(self, vm, endpoint):
@@ -258,8 +281,15 @@ class Story:
 
     def withheld(self):
         """Invalidations made harmless by resetgate: on VT-d waits that write elsewhere; on AMD-Vi
-        invalidations of the function's table entry, of which the first is the block's own.
+        invalidations of the function's table entry, of which the first is the block's own; on
+        SMMUv3 they are taken out, and the CMD_SYNC that followed them is by itself. Three of those
+        may be the module's own, which asks whether the queue goes on: one before it blocks, which is
+        not among these, one after it, and one before ATS.
         """
+        if self.smmu:
+            alone = [event for event in self.all.of(smmuv3_queue.Sync) if event.alone]
+            first = self.blocks()[:1]
+            return alone[bool(alone and first and alone[0].index < first[0].index):]
         if self.amd:
             return self.blocks()[1:]
         return [event for event in self.all.of(trace.Wait)

@@ -4,7 +4,7 @@
 import contextlib
 
 import pytest
-from lab import memory, pci, trace
+from lab import machines, memory, pci, trace
 
 from scenario import BEGIN, END, IOVA, OLD, gate_file, rgx, tail, windows
 from tree import held_bus
@@ -17,6 +17,8 @@ ONE, TWO, ALIAS, BRIDGE = "07:01.0", "07:02.0", "07:00.0", "06:00.0"
 @pytest.fixture
 def group(vm):
     """Both in one domain, in the exerciser's hands."""
+    if machines.vendor(vm.mode) == "smmu":
+        pytest.skip("SMMUv3's driver takes the first alone: it has no stream ID of two devices")
     vm.sh("echo 0000:06:00.0 > /sys/bus/pci/devices/0000:06:00.0/driver/unbind", check=False)
     vm.sh(f"rgx bind {ONE} , bind {TWO} , claim {ONE} , domain new d {ONE} , map d {IOVA:#x} 0x1000 {OLD} , "
           f"attach {ONE} d")

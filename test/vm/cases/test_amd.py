@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """What is AMD-Vi's own: device table entries to the bit, page tables that grow, v2 tables."""
 
-import contextlib
-
 import pytest
 from lab import memory, pci
 
-from scenario import EDU, FIRST, IOVA, NVME, gate_file, rgx
+from scenario import EDU, FIRST, IOVA, NVME, rgx, window
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.modes("amd")]
 IOTLB = 1 << 32
@@ -17,20 +15,7 @@ def entry(vm, bdf):
     return memory.context_entry(vm, bdf)
 
 
-@contextlib.contextmanager
-def window(vm, bdf, kind="any"):
-    """A reset of a function that nobody has claimed, as long as the body."""
-    rgx(vm, "hold", bdf, kind)
-    job = vm.bg(f"rgx reset {bdf} function")
-    try:
-        rgx(vm, "waitreset", bdf)
-        assert gate_file(vm, bdf, "state") == "closed"
-        yield
-    finally:
-        rgx(vm, "unhold", bdf)
-        job.wait()
-
-
+@pytest.mark.few
 def test_entry(vm, gate, endpoint):
     """The device table entry is the blocked one for as long as the window is, whatever the driver
     is asked for meanwhile, and to the bit what the same calls make it without a reset.

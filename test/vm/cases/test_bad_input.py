@@ -2,10 +2,11 @@
 """Nonsense of every kind: one line that says what to do, the right errno, nothing half-done."""
 
 import errno as codes
+import json
 import re
 
 import pytest
-from lab import machines, pci
+from lab import build, machines, pci
 
 from scenario import (FIRST, PARAMETERS, PATIENT, dmesg_since, note, rgx, status,
                       table_function, told, windows)
@@ -39,6 +40,7 @@ def refused(vm, params, *words, errno="Invalid argument",
 
 
 @pytest.mark.once
+@pytest.mark.core
 @pytest.mark.kernels("bookworm", "trixie-backports")
 def test_parameters(vm, gate):
     """A malformed value: what was expected, what was found; not loaded.
@@ -46,18 +48,21 @@ def test_parameters(vm, gate):
     Deliberate break: rg_choice_set() takes anything for the default.
     """
     for params, word in (("policy=busi", "policy"), ("policy=", "policy"),
-                         ("policy=busy", "policy"), ("scope=at", "scope"),
+                         ("policy=default", "policy"), ("scope=at", "scope"),
                          ("scope=" + "x" * 200, "scope"), ("on_failed_reset=1", "on_failed"),
                          ("park_timeout_s=soon", "park_timeout_s"),
                          ("park_timeout_s=604801", "park_timeout_s"),
                          ("close_timeout_ms=99", "close_timeout_ms"),
                          ("close_timeout_ms=30001", "close_timeout_ms"),
                          ("close_timeout_ms=1s", "close_timeout_ms"),
+                         ("wait_timeout_ms=9", "wait_timeout_ms"),
+                         ("wait_timeout_ms=100001", "wait_timeout_ms"),
                          ("disarm=maybe", "disarm"), ("allow_untested=7", "allow_untested")):
         refused(vm, params, word, "expected", "found")
 
 
 @pytest.mark.once
+@pytest.mark.core
 @pytest.mark.kernels("bookworm", "trixie-backports")
 def test_unknown_parameter(vm, gate):
     """The kernel's own rule: an unknown parameter is a warning, the module loads."""
@@ -67,6 +72,7 @@ def test_unknown_parameter(vm, gate):
 
 
 @pytest.mark.once
+@pytest.mark.core
 @pytest.mark.kernels("bookworm", "trixie-backports")
 def test_writes(vm, gate, endpoint):
     """Nonsense in every writable file gives -EINVAL, says in one line what was expected and what
@@ -88,9 +94,9 @@ def test_writes(vm, gate, endpoint):
     base = f"{pci.sysfs(FIRST)}/resetgate"
     parameters = " ".join(f"{PARAMETERS}/{name}" for name in
                           ("policy", "scope", "on_failed_reset", "park_timeout_s",
-                           "close_timeout_ms"))
+                           "close_timeout_ms", "wait_timeout_ms"))
     before = vm.sh(f"cat {base}/* {parameters}").out
-    for name in ("state", "mode"):
+    for name in ("state", "mode", "policy"):
         for text in ("x", "closed", "parked", "OPEN", "open ", "autoo", "1", "a" * 4000):
             refuses(f"{base}/{name}", f"-n '{text}'", FIRST, f"resetgate/{name}", text[:16])
     refuses(f"{base}/state", "open", FIRST, "parked", "open already")
@@ -101,12 +107,13 @@ def test_writes(vm, gate, endpoint):
     read_only = vm.sh(f"for f in {base}/*; do [ -w $f ] || :; stat -c '%a %n' $f; done").out
     writable = {line.split()[1].rsplit("/", 1)[1] for line in read_only.splitlines()
                 if int(line.split()[0], 8) & 0o222}
-    assert writable == {"state", "mode"}
+    assert writable == {"state", "mode", "policy"}
     with one.window():
         assert not one.context.present
 
 
-VENDORS = (("vtd", "amd"), ("amd", "vtd"))  # the machine's own first
+# A vendor's set, and what the machine does without beside it: the other vendor's.
+SETS = {"vtd": ("vtd", "amd"), "amd": ("amd", "vtd"), "smmu": ("smmuv3", None)}
 
 
 @pytest.mark.parametrize("function, name", [
@@ -122,7 +129,7 @@ def test_held_by_another_patcher(vm, gate, endpoint, function, name):
     Deliberate break: rg_patch_settle() does not name the holder.
     """
     one = endpoint()
-    vendor, _ = VENDORS[machines.is_amd(vm.mode)]
+    vendor, _ = SETS[machines.vendor(vm.mode)]
     if name == "its own":
         function, name = table_function(vm), vendor
     hooks = vm.sh(HOOKS).out.split()
@@ -151,38 +158,68 @@ def test_held_by_another_patcher(vm, gate, endpoint, function, name):
         assert not one.context.present
 
 
-MUTANTS = [
-    # what is changed in the kernel's BTF, words of the line that is expected
+# What is changed in the kernel's BTF, words of the line that is expected.
+MUTANTS = (
     ("func pcie_flr", ("reset off", "pcie_flr", "expected", "found")),
-    ("func iommu_context_addr", ("vtd off", "iommu_context_addr", "expected", "found")),
-    ("func qi_submit_sync", ("vtd off", "qi_submit_sync", "expected", "found")),
-    ("rename iommu_context_addr", ("vtd off", "iommu_context_addr", "expected")),
-    ("func set_dte_entry", ("amd off", "set_dte_entry", "expected", "found")),
-    ("func __iommu_queue_command_sync", ("amd off", "__iommu_queue_command_sync", "expected")),
-    ("member protection_domain lock", ("amd off", "protection_domain.lock", "expected", "found")),
     ("member iommu_group mutex", ("off", "mutex", "expected", "found")),
     ("magic", ("BTF", "cannot be read")),
     ("cut", ("BTF", "cannot be read")),
-    ("loop", ("vtd off", "expected")),
     ("func pci_reset_bus", ("bus off", "pci_reset_bus", "expected", "found")),
     ("func pcie_do_recovery", ("recovery off", "pcie_do_recovery", "expected", "found")),
-]
+)
+MUTANTS_OF = {
+    "x86_64": (
+        ("func iommu_context_addr", ("vtd off", "iommu_context_addr", "expected", "found")),
+        ("func qi_submit_sync", ("vtd off", "qi_submit_sync", "expected", "found")),
+        ("rename iommu_context_addr", ("vtd off", "iommu_context_addr", "expected")),
+        ("loop iommu_context_addr", ("vtd off", "expected")),
+        ("func set_dte_entry", ("amd off", "set_dte_entry", "expected", "found")),
+        ("func __iommu_queue_command_sync", ("amd off", "__iommu_queue_command_sync", "expected")),
+        ("member protection_domain lock",
+         ("amd off", "protection_domain.lock", "expected", "found"))),
+    "arm64": (
+        ("func arm_smmu_write_entry", ("smmuv3 off", "arm_smmu_write_entry", "expected", "found")),
+        ("func arm_smmu_cmdq_issue_cmdlist",
+         ("smmuv3 off", "arm_smmu_cmdq_issue_cmdlist", "expected", "found")),
+        ("rename arm_smmu_write_entry", ("smmuv3 off", "arm_smmu_write_entry", "expected")),
+        ("loop arm_smmu_write_entry", ("smmuv3 off", "expected")),
+        ("member arm_smmu_master smmu",
+         ("smmuv3 off", "arm_smmu_master.smmu", "expected", "found"))),
+}
 # Without these the rest is of use; and without the other vendor's.
 SPARE = ("bus", "recovery")
 
 
-@pytest.mark.once
-@pytest.mark.kernels("bookworm", "trixie-backports")
-def test_other_kernels(vm, gate, endpoint):
-    """A kernel whose BTF differs: the set that needs it is off whole, or the load is refused;
-    one line names the target, what was expected and what was found; status shows what is off.
+# One of each kind: the command is asked what it says of that kernel, too.
+JUDGED = ("magic", "func pci_reset_bus", "member ", "rename ", "loop ")
 
-    Deliberate break: rg_target_judge() answers RG_MATCH.
+
+def verdict(vm):
+    """(exit code, sets that are off) of the command, for the kernel with the changed BTF."""
+    real = "/sys/kernel/btf/vmlinux"
+    done = vm.sh(f"mount --bind /run/btf {real} || exit 100; /lab/resetgate check --json; rc=$?; "
+                 f"umount {real}; exit $rc", check=False, timeout=60)
+    if done.rc == 6:
+        return done.rc, []
+    sets = json.loads(done.out)["kernels"][0]["sets"]
+    return done.rc, [name for name, state in sets.items() if state == "off"]
+
+
+@pytest.mark.once
+@pytest.mark.core
+@pytest.mark.kernels("bookworm", "trixie-backports")
+def test_other_kernels(vm, kernel, gate, endpoint):
+    """A kernel whose BTF differs: the set that needs it is off whole, or the load is refused;
+    one line names the target, what was expected and what was found; status shows what is off. The
+    command says the same of it beforehand.
+
+    Deliberate breaks: rg_target_judge() answers RG_MATCH; rg_judge_all() leaves the members out.
     """
+    vm.put("/lab/resetgate", build.command(kernel))
     one = endpoint()
-    spare = (*SPARE, VENDORS[machines.is_amd(vm.mode)][1])
+    spare = (*SPARE, SETS[machines.vendor(vm.mode)][1])
     hooks = vm.sh(HOOKS).out
-    for change, words in MUTANTS:
+    for change, words in (*MUTANTS, *MUTANTS_OF[vm.kernel.arch.name]):
         vm.sh(f"rgxbtf /sys/kernel/btf/vmlinux /run/btf {change}", timeout=60)
         marker = note(vm, f"case: BTF {change}")
         result = vm.sh(f"insmod /lab/resetgate.ko btf=/run/btf {PATIENT}", check=False, timeout=60)
@@ -190,6 +227,9 @@ def test_other_kernels(vm, gate, endpoint):
         lines = [line for line in said if all(word in line for word in words)]
         assert len(lines) == 1, f"{change}: {words} in one line of {said}"
         off, = re.findall(r"(\w+) off|$", lines[0])[:1]
+        if change.startswith(JUDGED):
+            # The other vendor's is not this machine's.
+            assert verdict(vm) == ((int(off != spare[-1]), [off]) if off else (6, [])), change
         assert (result.rc == 0) == (off in spare), f"{change}: {result.out}"
         if result.rc == 0:
             sets = {key: value for key, value in status(vm).items() if key.startswith("set ")}
@@ -272,6 +312,7 @@ def test_no_back_end(vm, gate, endpoint):
 
 
 @pytest.mark.once
+@pytest.mark.core
 @pytest.mark.kernels("trixie", "trixie-backports")
 def test_no_btf(vm, variant):
     """A kernel without types of its own: refused with one line, and nothing is hooked.
@@ -325,11 +366,13 @@ def test_native_held(vm, gate, endpoint):
 @pytest.mark.modes("noiommu")
 @pytest.mark.kernels("bookworm", "trixie-backports")
 def test_no_iommu(vm, gate):
-    """A machine without VT-d: refused with one line."""
-    refused(vm, "", "no IOMMU", "expected Intel VT-d", errno="No such device")
+    """A machine without an IOMMU of ours: refused with one line."""
+    wanted = {"x86_64": "expected Intel VT-d", "arm64": "expected Arm SMMUv3"}
+    refused(vm, "", "no IOMMU", wanted[vm.kernel.arch.name], errno="No such device")
 
 
 @pytest.mark.once
+@pytest.mark.core
 @pytest.mark.kernels("trixie")
 def test_self_test(vm, variant):
     """A patch engine that does not redirect what it says it does: found out before anything of the
@@ -342,6 +385,7 @@ def test_self_test(vm, variant):
 
 
 @pytest.mark.once
+@pytest.mark.core
 @pytest.mark.kernels("bookworm", "trixie-backports")
 def test_untested_series(vm, kernel, gate, variant):
     """A kernel nobody has tested: refused, unless allow_untested=1; disarm=1 loads anywhere.

@@ -309,6 +309,7 @@ def net_with_resets(vm, net, rounds, way, in_between=lambda: None):
 
 @pytest.mark.parametrize("way", (SYSFS, BUS, ERROR))
 @pytest.mark.kernels("trixie", "trixie-backports")
+@pytest.mark.sample("trixie-backports")
 @pytest.mark.once
 def test_stock_virtio_net_traffic(vm, traffic, way):
     """virtio_net loses its traffic to each kind of reset until it is bound again, without the

@@ -4,7 +4,7 @@
 import pytest
 from lab import bench
 
-pytestmark = [pytest.mark.machine(bench.MACHINE), pytest.mark.modes("legacy"),
+pytestmark = [pytest.mark.machine(bench.MACHINE), pytest.mark.modes("legacy", "smmu"),
               pytest.mark.kernels("trixie", "trixie-backports"), pytest.mark.boot(icount=True)]
 
 

@@ -7,7 +7,8 @@ import re
 import pytest
 from lab import pci
 
-from scenario import FIRST, PARAMETERS, dmesg_since, gate_file, note, rgx, status, told, uptime
+from scenario import (FIRST, PARAMETERS, dmesg_since, errno, gate_file, note, rgx, status, told,
+                      uptime)
 from tree import anew, held_bus, settled
 
 pytestmark = pytest.mark.machine("scenario")
@@ -63,6 +64,7 @@ def gives_up(vm, kernel, gate, endpoint, disturb, limit=LIMIT, armed=False):
     with one.window():
         assert not one.context.present and not one.ats_on
     assert int(status(vm)["close_timeouts"]) == timeouts + 1
+    return one
 
 
 @pytest.mark.once
@@ -77,6 +79,74 @@ def test_busy_group(vm, kernel, gate, endpoint):
              LIMIT if kernel.series < (7, 0) else HELD + LIMIT)
 
 
+@pytest.mark.modes("smmu")
+@pytest.mark.sample("trixie", "trixie-backports")
+def test_busy_entries(vm, kernel, gate, endpoint):
+    """Somebody sleeps with the mutex that SMMUv3's driver writes entries under, one for the machine;
+    then somebody does when the window is to open.
+
+    Deliberate breaks: rg_closing_lock_entries() takes it by mutex_lock(); rg_opening_unblock() does.
+    """
+    one = gives_up(vm, kernel, gate, endpoint, f"rgx holdmutex entries {HELD}000",
+                   LIMIT if kernel.series < (7, 0) else HELD + LIMIT)
+    marker = note(vm, "case: entries busy at the end")
+    one.rgx("hold", "flr")
+    reset = vm.bg(f"rgx reset {FIRST} function")
+    one.rgx("waitreset")
+    vm.sh("rgx holdmutex entries 4000")
+    one.rgx("unhold")
+    vm.sh("sleep .5")
+    assert gate_file(vm, FIRST, "state") == "closed" and not one.context.present
+    vm.sh("rgx idle", timeout=60)
+    reset.wait()
+    settled(vm, [one])
+    assert [line for line in dmesg_since(vm, marker) if "opens late" in line]
+    assert one.context.present and one.ats_on
+
+
+@pytest.fixture
+def deaf(vm):
+    yield
+    if vm.alive:
+        vm.sh("rgx latequeue off")
+
+
+@pytest.mark.modes("smmu")
+@pytest.mark.sample("trixie", "trixie-backports")
+def test_queue_that_takes_nothing(vm, deaf, kernel, gate, endpoint):
+    """The driver of SMMUv3 waits for a command for a second and tells nobody that it gave up. Where
+    the queue does not go on before the entry is blocked, the reset runs ungated; where it stops then,
+    the gate closes late; where it does not before ATS, ATS waits.
+
+    Deliberate break: rg_smmu_takes() returns true.
+    """
+    one = gives_up(vm, kernel, gate, endpoint, f"rgx deafqueue {FIRST} {HELD}000")
+    late = int(status(vm)["closed_late"])
+    marker = note(vm, "case: deaf behind the block")
+    one.rgx("deafqueue", 1500, "block")
+    with one.storm():
+        with one.window():
+            assert gate_file(vm, FIRST, "state") == "closed" and not one.context.present
+            assert int(status(vm)["closed_late"]) == late + 1
+            vm.sh("rgx idle", timeout=60)
+            one.rounds(50)
+        # It goes on by now: nobody need wait.
+        assert one.context.present and one.ats_on
+    assert not [line for line in dmesg_since(vm, marker) if "ATS late" in line]
+    settled(vm, [one])
+    marker = note(vm, "case: deaf at the end")
+    with one.storm():
+        with one.window():
+            one.rounds(50)
+            one.rgx("deafqueue", 4000)
+        assert one.context.present and not one.ats_on
+        assert [line for line in dmesg_since(vm, marker) if "gets its ATS late" in line]
+        vm.sh("rgx idle; for i in $(seq 150); do rgx ats %s | grep -q ctrl=8 && break; sleep .1; done"
+              % FIRST, timeout=60)
+        assert one.ats_on
+    assert int(status(vm)["closed_late"]) == late + 1
+
+
 @pytest.mark.once
 @pytest.mark.reload  # or the valve may still be armed
 def test_busy_ftrace(vm, kernel, gate, endpoint):
@@ -84,6 +154,9 @@ def test_busy_ftrace(vm, kernel, gate, endpoint):
 
     Deliberate break: arm the invalidation valve in the task that resets.
     """
+    if errno(vm, "holdftrace", 1) == -codes.EOPNOTSUPP:
+        pytest.skip("this kernel preempts nobody: unregistering a tracer waits for nobody")
+    rgx(vm, "idle")
     gives_up(vm, kernel, gate, endpoint, f"rgx holdftrace {HELD}000")
 
 

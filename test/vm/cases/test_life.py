@@ -67,9 +67,8 @@ def test_busy_in_window(vm, gate, endpoint):
     assert not vm.sh("ls -d /sys/module/resetgate", check=False).out.startswith("/sys")
 
 
-@pytest.mark.parametrize("part", (1, pytest.param(2, marks=pytest.mark.sample("trixie-rt")),
-                                  *(pytest.param(part, marks=pytest.mark.sample())
-                                    for part in range(3, 6))))
+@pytest.mark.parametrize("part", (1, *(pytest.param(part, marks=pytest.mark.sample())
+                                       for part in range(2, 6))))
 @pytest.mark.once
 def test_load_and_unload_under_load(vm, gate, endpoint, part):
     """I8: 50 rounds under map, unmap and resets, in parts of ten: over all kernels, with --every on

@@ -5,10 +5,13 @@ The exerciser makes up the two capabilities that no QEMU device has; the rest is
 driver's. Writes of the made-up registers reach QEMU's trace as all others do.
 """
 
+import errno as codes
+import time
+
 import pytest
 from lab import memory, pci, trace
 
-from scenario import FIRST, IOVA, Story, errno, gate_file, rgx, told
+from scenario import FIRST, IOVA, PARAMETERS, Story, errno, gate_file, rgx, told
 from tree import IN, OUT, Containment, Recovery, settled
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.modes("sm-fs")]
@@ -153,6 +156,32 @@ def test_pasid_in_window(vm, kernel, gate, one, way):
         one.rounds(50, P)
     passed = {event.pasid for event in stories[0].all.dev_tlb(FIRST)}
     assert passed == {STAYS}, "after the window they go out again, for the PASID that has P"
+
+
+@pytest.mark.kernels("trixie", "trixie-backports")
+@pytest.mark.parametrize("way", WAYS)
+def test_policy(vm, kernel, gate, one, way):
+    """policy=busy: setting and replacing a PASID's domain give -EBUSY in a window, removing it does
+    not; with wait they come back when it is over.
+
+    Deliberate breaks: rg_divert_attach_pasid() and rg_divert_replace_pasid() divert nothing.
+    """
+    gate("policy=busy")
+    assert pasid(vm, "set", CHANGES, P) == pasid(vm, "set", GOES, R) == 0
+    before = table(vm)
+    with one.window(*WAYS[way]):
+        given = [pasid(vm, "set", COMES, Q), pasid(vm, "remove", GOES)]
+        if kernel.series >= (6, 16):
+            given.append(pasid(vm, "replace", CHANGES, Q))
+        assert given == [-codes.EBUSY, 0, -codes.EBUSY][:len(given)]
+    assert table(vm) == before | {GOES: None}
+    vm.write(f"{PARAMETERS}/policy", "wait")
+    with one.window(*WAYS[way]):
+        job = vm.bg(f"rgx pasid {FIRST} set {COMES} {Q}")
+        time.sleep(.4)
+        assert not job.done()
+    job.wait(timeout=20)
+    assert table(vm)[COMES] is not None and one.ats_on
 
 
 @pytest.mark.kernels("trixie", "trixie-rt", "trixie-backports")

@@ -57,7 +57,7 @@ def test_stock_recovery(vm, endpoint, error):
 
 
 @ERRORS
-@pytest.mark.modes("legacy", "sm-fs")
+@pytest.mark.modes("legacy", "sm-fs", "smmu")
 def test_fatal(vm, gate, endpoint, error):
     """I1 to I4, I6, R16: a frozen channel closes every function below the port; each opens before
     its driver's slot_reset, with ATS on and with the domain that it got meanwhile.

@@ -4,7 +4,7 @@
 import errno as codes
 
 import pytest
-from lab import aer, pci
+from lab import aer, machines, pci
 
 from scenario import FIRST, IOVA, gate_file, note, told, windows
 from tree import DOWN, IN, ONE, OUT, found_again, held_bus, seen, settled
@@ -210,7 +210,9 @@ def test_stock_killed(vm, vfio):
     """Without the module, on 6.12: the dying process turns ATS on in the reset."""
     one, vmm = vfio.function(FIRST), vfio.process()
     state, sent, on = killed(vm, one, vmm)
-    assert state == (True, True) and sent > MANY / 2 and on
+    assert state == (True, True) and sent > MANY / 2
+    # SMMUv3's driver leaves ATS on from one domain that translates to the next.
+    assert on or machines.is_smmu(vm.mode)
 
 
 @pytest.mark.sample("bookworm")

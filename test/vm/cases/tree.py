@@ -133,6 +133,6 @@ def found_again(vm):
 def anew(vm, ends):
     """Nobody has restored them: they are found again as they were at boot."""
     for one in ends:
-        one.close()
+        one.close(restored=False)
         vm.sh(f"echo 1 > {pci.sysfs(one.bdf)}/remove")
     vm.sh("echo 1 > /sys/bus/pci/rescan")

@@ -25,10 +25,11 @@ class Assigned(Endpoint):
         page = memory.page(self.vm, self.bdf, iova)
         return None if page is None else memory.quads(self.vm, page, 1)[0]
 
-    def close(self):
+    def close(self, restored=True):
+        """Put everything back; as Endpoint.close() has it."""
         bdf = self.bdf
-        self.vm.sh(f"rgx -k unhold {bdf} , mute {bdf} off , rebind {bdf} , events clear",
-                   check=False)
+        self.vm.sh(f"rgx -k unhold {bdf} , mute {bdf} off , " + f"rebind {bdf} , " * restored +
+                   "events clear", check=False)
 
 
 class Process:
