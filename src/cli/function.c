@@ -26,22 +26,23 @@ struct rg_function_file {
 	size_t at;
 	int is_number;
 	int optional;		/* not every version of the module has it */
+	int detail;		/* the table of all does not show it */
 };
 
-#define RG_FILE(name, is_number, optional) \
-	{ #name, offsetof(struct rg_function, name), is_number, optional }
+#define RG_FILE(name, is_number, optional, detail) \
+	{ #name, offsetof(struct rg_function, name), is_number, optional, detail }
 
 static const struct rg_function_file rg_function_files[] = {
-	RG_FILE(state, 0, 0),
-	RG_FILE(mode, 0, 0),
-	RG_FILE(policy, 0, 1),
-	RG_FILE(reason, 0, 0),
-	RG_FILE(depth, 1, 0),
-	RG_FILE(windows, 1, 0),
-	RG_FILE(last_window_us, 1, 0),
-	RG_FILE(recorded, 1, 0),
-	RG_FILE(dropped, 1, 0),
-	RG_FILE(last_error, 1, 0),
+	RG_FILE(state, 0, 0, 0),
+	RG_FILE(mode, 0, 0, 0),
+	RG_FILE(policy, 0, 1, 0),
+	RG_FILE(reason, 0, 0, 0),
+	RG_FILE(depth, 1, 0, 1),
+	RG_FILE(windows, 1, 0, 0),
+	RG_FILE(last_window_us, 1, 0, 0),
+	RG_FILE(recorded, 1, 0, 0),
+	RG_FILE(dropped, 1, 0, 0),
+	RG_FILE(last_error, 1, 0, 0),
 };
 
 /* Hexadecimal digits up to @end; -1 if there are too few, too many or others. */
@@ -158,25 +159,22 @@ static void rg_function_driver(struct rg_function *function, int dir)
 	rg_clean(function->driver);
 }
 
-/* 0, or a negative errno; @name tells of which file. */
-static int rg_function_try(const char *bdf, struct rg_function *function, const char **name)
+/* 0, or a negative errno; @name tells of which file. @dir is closed. */
+static int rg_function_try(int dir, const char *bdf, int brief, struct rg_function *function,
+			   const char **name)
 {
-	char path[PATH_MAX];
-	int dir, error = 0;
+	int error = 0;
 	size_t i;
 
-	*name = "";
 	memset(function, 0, sizeof(*function));
 	snprintf(function->bdf, sizeof(function->bdf), "%s", bdf);
-	dir = open(rg_path(path, RG_SYSFS_PCI "/%s/resetgate", bdf),
-		   O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return -errno;
 	for (i = 0; !error && i < ARRAY_SIZE(rg_function_files); i++) {
+		if (brief && rg_function_files[i].detail)
+			continue;
 		*name = rg_function_files[i].name;
 		error = rg_function_file(dir, &rg_function_files[i], function);
 	}
-	if (!error)
+	if (!error && !brief)
 		rg_function_driver(function, dir);
 	close(dir);
 	return error;
@@ -206,9 +204,13 @@ static int rg_function_failed(const char *bdf, const char *name, int error)
  */
 int rg_function_read(const char *bdf, struct rg_function *function)
 {
-	const char *name;
-	int error = rg_function_try(bdf, function, &name);
+	int dir, error = 0;
+	char path[PATH_MAX];
+	const char *name = "";
 
+	dir = open(rg_path(path, RG_SYSFS_PCI "/%s/resetgate", bdf),
+		   O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	error = dir < 0 ? -errno : rg_function_try(dir, bdf, 0, function, &name);
 	return error ? rg_function_failed(bdf, name, error) : RG_EXIT_OK;
 }
 
@@ -224,19 +226,22 @@ static int rg_function_compare(const void *a, const void *b)
 	return strcmp(one, other);
 }
 
-static int rg_functions_add(struct rg_functions *functions, const char *bdf, const char **name)
+static int rg_functions_add(struct rg_functions *functions, int dir, const char *bdf,
+			    const char **name)
 {
 	struct rg_function *more;
 	int error;
 
 	if (functions->nr == functions->room) {
 		more = realloc(functions->at, (functions->nr + 1) * 2 * sizeof(*more));
-		if (!more)
+		if (!more) {
+			close(dir);
 			return -ENOMEM;
+		}
 		functions->at = more;
 		functions->room = (functions->nr + 1) * 2;
 	}
-	error = rg_function_try(bdf, &functions->at[functions->nr], name);
+	error = rg_function_try(dir, bdf, functions->brief, &functions->at[functions->nr], name);
 	if (!error)
 		functions->nr++;
 	return error;
@@ -247,7 +252,7 @@ static int rg_functions_try(struct rg_functions *functions, char *bdf, const cha
 {
 	char path[PATH_MAX], folder[300], at[RG_BDF_TEXT];
 	DIR *dir = opendir(rg_path(path, RG_SYSFS_PCI));
-	int first = 0, error = 0;
+	int first = 0, error = 0, of;
 	struct dirent *entry;
 	const char *file;
 
@@ -257,10 +262,11 @@ static int rg_functions_try(struct rg_functions *functions, char *bdf, const cha
 		if (rg_bdf_parse(entry->d_name, at))
 			continue;
 		snprintf(folder, sizeof(folder), "%s/resetgate", entry->d_name);
-		if (faccessat(dirfd(dir), folder, F_OK, 0))
+		of = openat(dirfd(dir), folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (of < 0 && errno == ENOENT)
 			continue;
 		file = "";
-		error = rg_functions_add(functions, at, &file);
+		error = of < 0 ? -errno : rg_functions_add(functions, of, at, &file);
 		if (!error || first)
 			continue;
 		first = error;
@@ -311,7 +317,8 @@ static bool rg_functions_again(int error)
 
 /**
  * rg_functions_read - all covered functions, by address
- * @functions: receives them, after an error those that could be read; at is to be freed
+ * @functions: receives them, after an error those that could be read; at is to be freed.
+ *	brief: leave out what the table of all does not show
  *
  * Context: User space.
  * Return: the exit code; it has been said why.
@@ -323,7 +330,7 @@ int rg_functions_read(struct rg_functions *functions)
 	const char *name = "";
 	size_t count = 0;
 
-	*functions = (struct rg_functions){ };
+	*functions = (struct rg_functions){ .brief = functions->brief };
 	for (tries = 0; rg_functions_again(error) && tries < RG_FUNCTION_TRIES; tries++) {
 		if (tries)
 			usleep(RG_FUNCTION_WAIT_US);

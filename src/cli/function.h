@@ -27,6 +27,7 @@ struct rg_functions {
 	struct rg_function *at;
 	size_t nr;
 	size_t room;
+	int brief;		/* without depth and driver */
 };
 
 int rg_bdf_parse(const char *text, char *bdf);

@@ -269,7 +269,7 @@ static int rg_status_targets(struct rg_cli *cli, const struct rg_module *module)
 
 static int rg_status_all(struct rg_cli *cli, bool targets)
 {
-	struct rg_functions functions = { };
+	struct rg_functions functions = { .brief = !cli->json };
 	struct rg_module module;
 	int rc = rg_module_read(&module);
 

@@ -99,7 +99,8 @@ def test_no_function_and_no_targets(cli, tmp_path):
 
 
 def test_five_hundred_functions_take_less_than_50_ms_of_cpu_time(fast_cli, tmp_path):
-    """The best of five runs, and no wall time: that is longer where others want the CPU, too.
+    """The best of twenty runs, and no wall time: that is longer where others want the CPU, too,
+    and a hypervisor that takes the CPU away lengthens both for seconds.
 
     The tree is one of files. The module's own work behind sysfs is not in it.
     """
@@ -108,9 +109,12 @@ def test_five_hundred_functions_take_less_than_50_ms_of_cpu_time(fast_cli, tmp_p
         tree.function(f"0000:{1 + i // 256:02x}:{i % 256 // 8:02x}.{i % 8}")
     tree.load()
     best = 1
-    for _ in range(5):
+    for _ in range(20):
         done, spent, _ = fast_cli.measured("status", root=tree.root)
         best = min(best, spent)
+        if best < 0.05:
+            break
+        time.sleep(0.2)
     assert done.rc == OK and len(done.out.splitlines()) > 500
     assert best < 0.05, f"{best * 1000:.1f} ms"
 
