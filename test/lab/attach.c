@@ -75,10 +75,12 @@ long rgl_cmd_claim(struct rgl_req *rq)
 
 static void rgl_detach_locked(struct rgl_dev *rd)
 {
+	rgl_detach_begin();
 	if (rd->handled)
 		rgl_group_detach_handle(rd->dom->domain, rd->group);
 	else
 		iommu_detach_group(rd->dom->domain, rd->group);
+	rgl_detach_end();
 	rgl_dom_put(rd->dom);
 	rd->handled = false;
 	rd->dom = NULL;

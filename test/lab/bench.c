@@ -276,7 +276,9 @@ long rgl_cmd_swaps(struct rgl_req *rq)
 	if (dom && iommu_get_domain_for_dev(&pdev->dev) != dom->domain)
 		ret = -ENOENT;
 	while (dom && !ret && n--) {
+		rgl_detach_begin();
 		iommu_detach_group(dom->domain, group);
+		rgl_detach_end();
 		ret = iommu_attach_group(dom->domain, group);
 	}
 	if (dom)

@@ -34,6 +34,12 @@ static inline int rgl_iommu_map(struct iommu_domain *d, unsigned long iova,
 #endif
 }
 
+/*
+ * VT-d's unmap looks the domain's ID up under no lock, until 6.10 has cache tags: where
+ * the last device is detached beside it, the stock kernel follows a null pointer.
+ */
+#define RGL_DETACH_WAITS_FOR_UNMAP	(LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0))
+
 /* IOMMUFD's replace: exported to one namespace, its header is not installed. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
 struct rgl_handle {

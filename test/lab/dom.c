@@ -3,6 +3,7 @@
 #include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/kthread.h>
+#include <linux/rwsem.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
@@ -31,6 +32,21 @@ static LIST_HEAD(rgl_doms);
 static DEFINE_MUTEX(rgl_kept_lock);
 static LIST_HEAD(rgl_kept_list);
 static LIST_HEAD(rgl_churn_list);
+
+/* Storms and detaches, where the kernel leaves it to its users to keep them apart. */
+static DECLARE_RWSEM(rgl_unmap_sem);
+
+void rgl_detach_begin(void)
+{
+	if (RGL_DETACH_WAITS_FOR_UNMAP)
+		down_write(&rgl_unmap_sem);
+}
+
+void rgl_detach_end(void)
+{
+	if (RGL_DETACH_WAITS_FOR_UNMAP)
+		up_write(&rgl_unmap_sem);
+}
 
 static void rgl_fill(struct page *page, u64 pattern)
 {
@@ -431,21 +447,33 @@ long rgl_cmd_churn(struct rgl_req *rq)
 	return ret;
 }
 
+static int rgl_storm_round(struct rgl_storm *st)
+{
+	int ret;
+
+	if (RGL_DETACH_WAITS_FOR_UNMAP)
+		down_read(&rgl_unmap_sem);
+	ret = rgl_iommu_map(st->domain, RGL_STORM_IOVA, page_to_phys(st->page), PAGE_SIZE);
+	if (!ret)
+		iommu_unmap(st->domain, RGL_STORM_IOVA, PAGE_SIZE);
+	if (RGL_DETACH_WAITS_FOR_UNMAP)
+		up_read(&rgl_unmap_sem);
+	return ret;
+}
+
 static int rgl_storm_fn(void *data)
 {
 	struct rgl_storm *st = data;
 	int ret;
 
 	while (!kthread_should_stop()) {
-		ret = rgl_iommu_map(st->domain, RGL_STORM_IOVA,
-				    page_to_phys(st->page), PAGE_SIZE);
+		ret = rgl_storm_round(st);
 		if (ret) {
 			st->errors++;
 			st->last_error = ret;
 			schedule_timeout_interruptible(1);
 			continue;
 		}
-		iommu_unmap(st->domain, RGL_STORM_IOVA, PAGE_SIZE);
 		WRITE_ONCE(st->loops, st->loops + 1);
 		if (st->fast)
 			cond_resched_tasks_rcu_qs();

@@ -70,6 +70,8 @@ long rgl_run(struct rgl_req *rq);
 extern struct workqueue_struct *rgl_wq;
 extern struct mutex rgl_doms_lock;
 
+void rgl_detach_begin(void);
+void rgl_detach_end(void);
 struct rgl_dom *rgl_dom_get(struct rgl_req *rq, int arg);
 void rgl_dom_hold(struct rgl_dom *dom);
 void rgl_dom_put(struct rgl_dom *dom);
