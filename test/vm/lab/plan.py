@@ -52,6 +52,10 @@ PORTS = tuple(sorted({port for place in PLACES.values() for port in place.ports}
 _SYSFS = ("if said=$( {{ echo 1 > {file}; }} 2>&1 ); then echo 0; else case $said in "
           "*temporarily*) echo -11 ;; *) echo -5 $said ;; esac; fi")
 _OF_FUNCTIONS = ("function", "locked", "try", "__locked", "flr", "pm")
+# Of a VF that goes away meanwhile. The kernel's own file keeps the removal waiting for the reset;
+# a bare call may begin between device_del()'s lock and the end of VF Enable, and then the kernel
+# waits a minute for a function that is gone. No caller in the kernel can do that.
+_OF_GOING_VFS = ("sysfs", "pm")
 
 
 def below(port):
@@ -80,12 +84,15 @@ class Reset:
     def command(self):
         """For a shell of its own; its last line is the kernel's answer."""
         text = f"usleep {self.delay * 1000}; "
+        sysfs = pci.sysfs(self.target)
+        asked = _SYSFS.format(file=f"{sysfs}/reset")
         if self.kind in ("pm", "bus"):
-            method = f"{pci.sysfs(self.target)}/reset_method"
-            return (f"{text}echo {self.kind} > {method}; rgx reset {self.target} function; "
-                    f"echo default > {method}")
+            return (f"{text}echo {self.kind} > {sysfs}/reset_method; {asked}; "
+                    f"echo default > {sysfs}/reset_method")
+        if self.kind == "sysfs":
+            return text + asked
         if self.kind == "subordinate":
-            return text + _SYSFS.format(file=f"{pci.sysfs(self.target)}/reset_subordinate")
+            return text + _SYSFS.format(file=f"{sysfs}/reset_subordinate")
         if self.kind == "bridge":
             return f"{text}rgx reset {self.target} flr restore"
         restore = " restore" if self.kind in _BARE else ""
@@ -249,6 +256,8 @@ class Plan:
             port = "00:1c.6" if target == UP else PLACES[target].ports[-1]
             return Reset(kind, target, below(port), delay)
         target = pick((PLAIN, ONE, TWO) if kind == "bus" else functions)
+        if not whole and target in VFS:
+            kind = pick(_OF_GOING_VFS)
         return Reset(kind, target, with_vfs(target), delay)
 
     def _storms(self, step, swap=True):

@@ -25,9 +25,19 @@ def test_everything_happens():
     assert {step.error for step in done} == {"", *plan.ERRORS}
     kinds = {reset.kind for step in done for reset in step.resets}
     assert kinds == {"function", "locked", "try", "__locked", "flr", "pm", "bus", "hot",
-                     "secondary", "subordinate", "bridge"}
+                     "secondary", "subordinate", "bridge", "sysfs"}
     assert {bdf for step in done for bdf in step.made} == set(plan.PLACES)
     assert not [step for step in steps(1, can_replace=False) if "replace" in str(step)]
+
+
+def test_going_vfs_are_reset_by_the_kernel_s_files():
+    """A bare call may begin after the function has gone, and waits a minute for it then.
+
+    Deliberate break: _going() has any kind for its targets.
+    """
+    going = [reset for step in steps(1) if step.kind in ("removal", "renewal")
+             for reset in step.resets if reset.target in plan.VFS]
+    assert going and {reset.kind for reset in going} == {"sysfs", "pm"}
 
 
 class Kernel:
