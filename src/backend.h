@@ -26,9 +26,6 @@
  *	it, the function's own first; returns 0 or the error of that
  * @adopt: learns all that @block and @unblock will need, allocations included;
  *	may sleep. Returns 0, or an error and the function stays uncovered
- * @lock: the mutex under which entries change, inside the group mutex; the core holds
- *	it over @block and @unblock. NULL: the group mutex is enough. Each requester ID
- *	has one function where there is one
  * @takes: whether the hardware takes a command now, seen by one that does nothing. Of the
  *	space of a requester ID; in a worker and under no lock, for it may wait for
  *	ever. NULL: a grace period shows it, for who submits waits until it does
@@ -55,7 +52,6 @@ struct rg_backend {
 	bool (*match)(struct device *dev);
 	int (*ids)(struct rg_state *state);
 	int (*adopt)(struct rg_rid *rid, struct pci_dev *pdev);
-	struct mutex *(*lock)(void);
 	bool (*takes)(const void *space);
 	void (*block)(struct rg_rid *rid, struct pci_dev *pdev);
 	void (*unblock)(struct rg_rid *rid, struct pci_dev *pdev);

@@ -26,7 +26,6 @@ static const char *const rg_closing_steps[] = {
 	"a CPU does not leave the IOMMU's queue",
 	"the IOMMU's queue takes nothing",
 	"the IOMMU group is busy",
-	"the IOMMU driver is busy with its tables",
 };
 
 static unsigned long rg_closing_deadline(void)
@@ -57,16 +56,6 @@ static bool rg_closing_catch(struct mutex *mutex)
 					 mutex);
 }
 
-static int rg_closing_lock(struct mutex *mutex, unsigned long deadline)
-{
-	while (!rg_closing_catch(mutex)) {
-		if (time_after(jiffies, deadline))
-			return -ETIMEDOUT;
-		usleep_range(200, 1000);
-	}
-	return 0;
-}
-
 /**
  * rg_closing_lock_group - take the mutex of a function's IOMMU group in time
  * @state: the function's state
@@ -77,35 +66,12 @@ static int rg_closing_lock(struct mutex *mutex, unsigned long deadline)
  */
 int rg_closing_lock_group(struct rg_state *state, unsigned long deadline)
 {
-	return rg_closing_lock(rg_group_mutex(state), deadline);
-}
-
-/**
- * rg_closing_lock_entries - take what the back end's entries change under, in time
- * @state: the function's state
- * @deadline: jiffies
- *
- * The driver may sleep with it for memory, and for hardware that does not answer.
- *
- * Context: Process context, under the group mutex, sleeps until the deadline at the
- * most.
- * Return: 0, or -ETIMEDOUT.
- */
-int rg_closing_lock_entries(struct rg_state *state, unsigned long deadline)
-{
-	return state->be->lock ? rg_closing_lock(state->be->lock(), deadline) : 0;
-}
-
-/**
- * rg_closing_unlock_entries - undo rg_closing_lock_entries()
- * @state: the function's state
- *
- * Context: Process context.
- */
-void rg_closing_unlock_entries(struct rg_state *state)
-{
-	if (state->be->lock)
-		mutex_unlock(state->be->lock());
+	while (!rg_closing_catch(rg_group_mutex(state))) {
+		if (time_after(jiffies, deadline))
+			return -ETIMEDOUT;
+		usleep_range(200, 1000);
+	}
+	return 0;
 }
 
 static void rg_closing_give_up(struct rg_state *state, int step, int error)
@@ -158,12 +124,10 @@ static int rg_closing_see_alive(struct rg_state *state, struct rg_closing *closi
 	closing->space = space;
 	closing->rc = rg_fence_wait(&state->alive, closing->deadline);
 	closing->step = closing->rc && !rg_fence_is_out(&state->alive) ? 2 : 1;
-	if (!closing->rc)
-		rg_fence_cured(&state->fence);
 	return closing->rc;
 }
 
-/* Steps 1 to 3: on return the mutexes are held, or nothing is. */
+/* Steps 1 to 3: on return the group's mutex is held, or nothing is. */
 static int rg_closing_secure(struct rg_state *state, struct rg_closing *closing)
 {
 	int step = 0, rc;
@@ -181,20 +145,13 @@ static int rg_closing_secure(struct rg_state *state, struct rg_closing *closing)
 	rc = rg_closing_lock_group(state, closing->deadline);
 	if (rc)
 		goto out_release;
-	step = 4;
-	rc = rg_closing_lock_entries(state, closing->deadline);
-	if (rc)
-		goto out_unlock;
 	if (!state->dead)
 		return 0;
 	/* Nobody will reset it any more, or ask for it. */
-	rg_closing_unlock_entries(state);
 	mutex_unlock(rg_group_mutex(state));
 	rg_closing_release(state);
 	return -ENODEV;
 
-out_unlock:
-	mutex_unlock(rg_group_mutex(state));
 out_release:
 	rg_closing_release(state);
 out_give_up:
@@ -238,7 +195,6 @@ int rg_closing_block(struct rg_state *state, bool touch, struct rg_closing *clos
 		return rc;
 	rg_endpoint_close(&state->ep, state->pdev, touch);
 	rg_rids_block(state);
-	rg_closing_unlock_entries(state);
 	rg_rids_filter(state);
 	mutex_unlock(rg_group_mutex(state));
 	return 0;

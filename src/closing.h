@@ -27,8 +27,6 @@ int rg_closing_fence(struct rg_state *state);
 void rg_closing_late(struct rg_state *state);
 void rg_closing_without_memory(const struct device *dev, int nr);
 int rg_closing_lock_group(struct rg_state *state, unsigned long deadline);
-int rg_closing_lock_entries(struct rg_state *state, unsigned long deadline);
-void rg_closing_unlock_entries(struct rg_state *state);
 void rg_closing_release(struct rg_state *state);
 u64 rg_closing_timeouts(void);
 u64 rg_closing_lates(void);

@@ -46,14 +46,14 @@ static unsigned long rg_opening_deadline(const struct rg_state *state)
 	return jiffies + (state->busy ? RG_OPEN_AGAIN : RG_OPEN_FIRST);
 }
 
-/* A lock was got in time, or not. Told once, until all are. */
+/* The mutex was got in time, or not. Told once, until it is. */
 static bool rg_opening_locked(struct rg_state *state, int rc)
 {
 	if (!rc)
 		return true;
 	if (!state->busy) {
 		pci_warn(state->pdev,
-			 "%s late: expected its IOMMU group and the driver's tables to be free within %u ms, found them busy; it is tried again until they are\n",
+			 "%s late: expected its IOMMU group to be free within %u ms, found it busy; it is tried again until it is\n",
 			 state->muted ? "gets its ATS" : "opens",
 			 jiffies_to_msecs(RG_OPEN_FIRST));
 		WRITE_ONCE(state->busy_until, rg_opening_limit());
@@ -68,7 +68,8 @@ static bool rg_opening_locked(struct rg_state *state, int rc)
  * before it that has not been executed: with ATS on before that, the ATC could take
  * a translation whose page is about to be freed, and nobody would tell it. So the
  * IOTLB is flushed between the filter and ATS: who drops clears its page-table entry
- * first. As in closing, only once the queue is seen to be alive.
+ * first. As in closing, only once the queue is seen to be alive; what was submitted
+ * preemptibly need not be over, for the flush comes behind it.
  */
 static bool rg_opening_fence(struct rg_state *state)
 {
@@ -83,12 +84,11 @@ static bool rg_opening_fence(struct rg_state *state)
 	if (!state->pdev->ats_enabled || !rg_rids_has_dropped(state))
 		return true;
 	/* Only who tried already: the reset may have been the cure. */
-	if ((state->busy || state->muted) && rg_fence_is_stuck(&state->fence))
+	if ((state->busy || state->muted) && rg_fence_is_stuck(&state->alive))
 		return false;
-	if (!rg_fence_wait(&state->fence,
-			   jiffies + (soon ? rg_fence_usual(&state->fence) : limit)))
+	if (!rg_fence_wait(&state->alive, jiffies + (soon ? RG_FENCE_USUAL : limit)))
 		return true;
-	if (!soon && rg_fence_is_out(&state->fence))
+	if (!soon && rg_fence_is_out(&state->alive))
 		WRITE_ONCE(late, jiffies);
 	return false;
 }
@@ -106,10 +106,10 @@ static void rg_opening_flush(struct rg_state *state)
  * @answers: it does; otherwise its ATS stays off until rg_opening_unmute()
  *
  * Context: Process context, under state->lock, sleeps a tenth of a second at the
- * most for each of the locks, and close_timeout_ms more where a CPU does not leave
+ * most for the group's mutex, and close_timeout_ms more where a CPU does not leave
  * the IOMMU's queue.
- * Return: RG_NOT_OPENED if its group or the driver's tables are busy, or it is on its
- * way out, and it is blocked as before; RG_OPENED_MUTED if its ATS stays off; else
+ * Return: RG_NOT_OPENED if its group is busy, or it is on its way out, and it is
+ * blocked as before; RG_OPENED_MUTED if its ATS stays off; else
  * RG_OPENED.
  */
 enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers)
@@ -132,17 +132,12 @@ enum rg_opened rg_opening_unblock(struct rg_state *state, bool answers)
 	if (answers)
 		rg_endpoint_controls(&state->ep, state->pdev);
 	fenced = answers && rg_opening_fence(state);
-	if (!rg_opening_locked(state, rg_closing_lock_entries(state, rg_opening_deadline(state)))) {
-		mutex_unlock(rg_group_mutex(state));
-		return RG_NOT_OPENED;
-	}
 	WRITE_ONCE(state->busy, false);
 	/*
 	 * Silent: what would turn its ATS on goes on being withheld, together
 	 * with its ATC invalidations.
 	 */
 	rg_rids_unblock(state, !fenced);
-	rg_closing_unlock_entries(state);
 	if (fenced) {
 		rg_opening_flush(state);
 		rg_endpoint_open(&state->ep, state->pdev);
@@ -169,7 +164,7 @@ bool rg_opening_unmute(struct rg_state *state)
 	bool fenced;
 
 	/* Who holds up the last fence is there still: nothing need be locked for that. */
-	if (rg_fence_is_out(&state->fence) || rg_fence_is_stuck(&state->fence))
+	if (rg_fence_is_out(&state->alive) || rg_fence_is_stuck(&state->alive))
 		return false;
 	rg_endpoint_ats_off(state->pdev);
 	if (!rg_opening_locked(state, rg_closing_lock_group(state, rg_opening_deadline(state))))

@@ -314,10 +314,6 @@ const struct rg_target rg_targets[RG_NR_TARGETS] = {
 		"void (struct device *, struct iopf_fault *, struct iommu_page_response *)",
 		RG_SET_SMMUV3, RG_USE_DATA, false,
 		"Devices behind an Arm SMMUv3 are not recognised, nor gated." },
-	[RG_T_SMMU_ASID_LOCK] = {
-		"arm_smmu_asid_lock", NULL,
-		RG_SET_SMMUV3, RG_USE_DATA, false,
-		"Stream table entries may be written meanwhile, so devices behind an Arm SMMUv3 are not gated." },
 	[RG_T_SMMU_STE_OPS] = {
 		"arm_smmu_ste_writer_ops", NULL,
 		RG_SET_SMMUV3, RG_USE_DATA, false,

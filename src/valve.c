@@ -18,13 +18,6 @@
 
 #define RG_DISARM_DELAY (10 * HZ)
 
-/*
- * What a grace period takes on a machine that is not stuck. That for tasks is made
- * of several others, and looks for stragglers ten times a second.
- */
-#define RG_FENCE_USUAL (HZ / 10)
-#define RG_FENCE_USUAL_TASKS (HZ / 2)
-
 #define RG_FENCE_ASK_AGAIN (10 * HZ)
 
 static DEFINE_SPINLOCK(rg_valve_lock);
@@ -281,19 +274,6 @@ void rg_fence_aim(struct rg_fence *fence, bool (*takes)(const void *space), cons
 }
 
 /**
- * rg_fence_usual - how long one takes where nothing is stuck
- * @fence: the fence
- *
- * Context: Any.
- * Return: jiffies.
- */
-unsigned long rg_fence_usual(const struct rg_fence *fence)
-{
-	return fence->tasks && IS_ENABLED(CONFIG_TASKS_RCU) ? RG_FENCE_USUAL_TASKS :
-							       RG_FENCE_USUAL;
-}
-
-/**
  * rg_fence_wait - wait for all who were in a valve's handler or behind it
  * @fence: the fence; its users are serialised by the caller
  * @deadline: in jiffies
@@ -338,17 +318,6 @@ bool rg_fence_is_stuck(const struct rg_fence *fence)
 {
 	return READ_ONCE(fence->stuck) &&
 	       time_before(jiffies, READ_ONCE(fence->asked) + RG_FENCE_ASK_AGAIN);
-}
-
-/**
- * rg_fence_cured - the hardware has taken something since
- * @fence: the fence
- *
- * Context: Any.
- */
-void rg_fence_cured(struct rg_fence *fence)
-{
-	WRITE_ONCE(fence->stuck, false);
 }
 
 /**

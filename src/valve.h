@@ -33,6 +33,9 @@ struct rg_valve {
 	int error;
 };
 
+/* What a grace period of RCU's takes on a machine that is not stuck. */
+#define RG_FENCE_USUAL (HZ / 10)
+
 /**
  * struct rg_fence - one grace period at a time, waited for with a deadline
  * @work: waits for it
@@ -64,11 +67,9 @@ int rg_valve_get(struct rg_valve *valve, unsigned long deadline);
 void rg_valve_put(struct rg_valve *valve);
 
 void rg_fence_init(struct rg_fence *fence, bool tasks);
-unsigned long rg_fence_usual(const struct rg_fence *fence);
 void rg_fence_aim(struct rg_fence *fence, bool (*takes)(const void *space), const void *space);
 bool rg_fence_is_out(struct rg_fence *fence);
 bool rg_fence_is_stuck(const struct rg_fence *fence);
-void rg_fence_cured(struct rg_fence *fence);
 int rg_fence_wait(struct rg_fence *fence, unsigned long deadline);
 void rg_fence_finish(struct rg_fence *fence);
 

@@ -10,17 +10,20 @@
  * same function writes, go to memory: they lie behind the STE. Who calls it keeps
  * books (in_ste, ste_ats_enabled), which therefore stay right.
  *
- * All callers hold arm_smmu_asid_lock: attach of any domain, release of a function,
- * and the change of the STE for the first or the last PASID. Under it the record
- * and what is blocked change. It nests inside the group mutex, as the driver has it.
+ * All callers hold the mutex of the function's group: attach of any domain, release of
+ * a function, and the change of the STE for the first or the last PASID. Under it the
+ * record and what is blocked change. They hold arm_smmu_asid_lock as well, which is
+ * none of ours: there is one for all SMMUs, and it is held while a queue times out.
  *
  * Invalidation valve: ATC invalidations are taken out of the caller's array, which is
  * writable memory of its own. It reads no more of that than the first command's
  * operation, to submit some, which are no ATC invalidations, once more (7.3, an
- * erratum's). What remains may be nothing: then a CMD_SYNC goes by itself, and without
- * one the queue's positions stay as they are, a case that its algorithm covers. All
- * queues of the kernel's own pass here, an implementation's secondary ones, too; one
- * that a guest owns (Tegra241's CMDQV) does not.
+ * erratum's). What remains may be nothing where a CMD_SYNC follows: that goes by itself.
+ * Where none follows (a part of a list that is longer than the driver's batches) one
+ * that signals nobody takes the place of the first: the driver's queue tells owners
+ * apart by where they begin, and one that adds nothing begins where the next one does.
+ * All queues of the kernel's own pass here, an implementation's secondary ones, too;
+ * one that a guest owns (Tegra241's CMDQV) does not.
  *
  * Fence: up to 7.1 the last batch of an invalidation is submitted preemptibly, so
  * only a grace period of tasks outlasts it. From 7.2 on there is an array of a
@@ -68,6 +71,7 @@ struct arm_smmu_strtab_l2;
 #define RG_SMMU_OP_EL2_ALL	0x20
 #define RG_SMMU_OP_S12_VMALL	0x28
 #define RG_SMMU_OP_ATC_INV	0x40
+#define RG_SMMU_OP_SYNC		0x46	/* 4.7.3; CS, which is 0: nobody is signalled */
 /* ATC_INV's stream ID, 4.5.1; a TLBI's VMID, 4.4, is in the lower half of it. */
 #define RG_SMMU_UPPER		32
 
@@ -97,9 +101,9 @@ struct rg_smmu_writer {
 struct rg_smmu_entry {
 	struct arm_smmu_device *smmu;
 	__le64 *live;
-	__le64 record[RG_SMMU_STE_QWORDS];	/* under arm_smmu_asid_lock */
+	__le64 record[RG_SMMU_STE_QWORDS];	/* under the group mutex */
 	u32 bdf;	/* for people: a stream ID need not tell the function */
-	bool blocked;	/* under arm_smmu_asid_lock */
+	bool blocked;	/* under the group mutex */
 };
 
 /* arm_smmu_ste_writer_ops: what tells that a stream table entry is written. */
@@ -116,11 +120,6 @@ static notrace struct arm_smmu_device *rg_smmu_of(void *master)
 	return *rg_member(master, RG_M_SMMU_MASTER_SMMU, struct arm_smmu_device *);
 }
 
-static struct mutex *rg_smmu_lock(void)
-{
-	return (struct mutex *)rg_target_addr(RG_T_SMMU_ASID_LOCK);
-}
-
 /* The table valve. */
 
 /* The caller is in an RCU read section, or its preemption is off. */
@@ -132,7 +131,7 @@ static notrace struct rg_rid *rg_smmu_blocked(struct arm_smmu_entry_writer *writ
 	return rid && READ_ONCE(rg_smmu_entry(rid)->blocked) ? rid : NULL;
 }
 
-/* The caller holds arm_smmu_asid_lock: what was blocked in the handler is so still. */
+/* The caller holds the group mutex: what was blocked in the handler is so still. */
 static void rg_smmu_record(struct arm_smmu_entry_writer *writer, __le64 *live,
 			   const __le64 *target)
 {
@@ -188,13 +187,14 @@ static notrace bool rg_smmu_withholds(struct arm_smmu_device *smmu, const u64 *c
 	return true;
 }
 
-/* The count is an int: what is above it in its register is anything. */
+/* The count is an int, the last argument a bool: above them their registers have anything. */
 static notrace void rg_smmu_filter(unsigned long ip, unsigned long parent_ip,
 				   struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
 	struct arm_smmu_device *smmu = (void *)rg_compat_arg(fregs, 0);
 	u64 *from = (void *)rg_compat_arg(fregs, 2), *to = from;
 	int n = (int)rg_compat_arg(fregs, 3), kept = 0, i;
+	bool sync = (u8)rg_compat_arg(fregs, 4);
 
 	preempt_disable_notrace();
 	for (i = 0; i < n; i++, from += RG_SMMU_COMMAND_QWORDS) {
@@ -208,6 +208,11 @@ static notrace void rg_smmu_filter(unsigned long ip, unsigned long parent_ip,
 		kept++;
 	}
 	preempt_enable_notrace();
+	if (n > 0 && !kept && !sync) {
+		to[0] = RG_SMMU_OP_SYNC;
+		to[1] = 0;
+		kept = 1;
+	}
 	if (kept != n)
 		rg_compat_set_arg(fregs, 3, kept);
 }
@@ -428,7 +433,6 @@ const struct rg_backend rg_smmuv3_backend = {
 	.preempted = rg_smmu_preempted,
 	.match = rg_smmu_match,
 	.ids = rg_smmu_ids,
-	.lock = rg_smmu_lock,
 	.takes = rg_smmu_takes,
 	.adopt = rg_smmu_adopt,
 	.block = rg_smmu_block,

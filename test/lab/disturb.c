@@ -63,7 +63,7 @@ static struct mutex *rgl_group_mutex(struct rgl_req *rq)
 	return group ? (void *)group + off : ERR_PTR(-ENODEV);
 }
 
-/* Returns once it is held: the group's, or the one that the driver writes entries under. */
+/* Returns once it is held: the group's, or the one that the driver has for all entries. */
 long rgl_cmd_holdmutex(struct rgl_req *rq)
 {
 	bool entries = !strcmp(rq->argv[1], "entries");

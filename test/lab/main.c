@@ -63,6 +63,7 @@ static const struct rgl_cmd rgl_cmds[] = {
 	{ "keepbuses", 0, 0, rgl_cmd_keepbuses, "" },
 	{ "smmuats", 0, 0, rgl_cmd_smmuats, "" },
 	{ "smmupasids", 1, 1, rgl_cmd_smmupasids, "BITS" },
+	{ "emptied", 2, 2, rgl_cmd_emptied, "BDF N" },
 	{ "latequeue", 1, 2, rgl_cmd_latequeue, "BDF MS | off" },
 	{ "deafqueue", 2, 3, rgl_cmd_deafqueue, "BDF MS [block]" },
 	{ "untrusted", 2, 2, rgl_cmd_untrusted, "BDF on|off" },

@@ -171,6 +171,7 @@ long rgl_cmd_idle(struct rgl_req *rq);
 void rgl_smmu_exit(void);
 long rgl_cmd_smmuats(struct rgl_req *rq);
 long rgl_cmd_smmupasids(struct rgl_req *rq);
+long rgl_cmd_emptied(struct rgl_req *rq);
 long rgl_cmd_latequeue(struct rgl_req *rq);
 long rgl_cmd_deafqueue(struct rgl_req *rq);
 void rgl_smmu_wait(void);

@@ -17,8 +17,12 @@
 /* IHI 0070, 4.5.1. */
 #define RGL_CMD_CFGI_STE	0x03
 #define RGL_CMD_ATC_INV		0x40
+#define RGL_ATC_INV_ALL		52	/* of the second quadword: all addresses */
 #define RGL_CMD_OP(cmd)		((cmd) & 0xff)
 #define RGL_CMD_SID(cmd)	((cmd) >> 32)
+
+/* What the driver submits at once: CMDQ_BATCH_ENTRIES, 6.12 to 7.3. */
+#define RGL_BATCH		64
 
 #define RGL_LATE_MS_MAX		15000
 
@@ -270,6 +274,42 @@ static long rgl_late_arm(struct rgl_req *rq, int bdf, int arg, enum rgl_late_ste
 }
 
 /*
+ * emptied BDF N: N lists of ATC invalidations for the function, as long as the driver's
+ * batches, none with a CMD_SYNC. That is how the driver submits a part of a longer list.
+ */
+long rgl_cmd_emptied(struct rgl_req *rq)
+{
+	int iommu = rgl_smmu_offset("iommu"), queue = rgl_smmu_offset("cmdq"), i;
+	u64 cmds[2 * RGL_BATCH], n;
+	rgl_issue_t *issue = NULL;
+	struct pci_dev *pdev;
+	void *smmu;
+	long ret;
+
+	if (rgl_u64(rq, 2, &n))
+		return -EINVAL;
+	pdev = rgl_pdev(rq, 1);
+	if (!pdev)
+		return -EINVAL;
+	for (i = 0; !issue && i < ARRAY_SIZE(rgl_issue_names); i++)
+		issue = (rgl_issue_t *)rgl_symbol(rgl_issue_names[i]);
+	smmu = iommu < 0 || queue < 0 ? NULL : rgl_smmu_of(pdev, iommu);
+	ret = smmu && issue ? 0 : -ENODEV;
+	while (!ret && n--) {
+		/* Whoever takes some out writes the array. */
+		for (i = 0; i < RGL_BATCH; i++) {
+			cmds[2 * i] = RGL_CMD_ATC_INV |
+				      (u64)dev_iommu_fwspec_get(&pdev->dev)->ids[0] << 32;
+			cmds[2 * i + 1] = RGL_ATC_INV_ALL;
+		}
+		ret = issue(smmu, smmu + queue, cmds, RGL_BATCH, false);
+		cond_resched();
+	}
+	pci_dev_put(pdev);
+	return ret;
+}
+
+/*
  * latequeue BDF MS: while somebody changes the stream table entry of the function the
  * next time, a call that carries an ATC invalidation for it past all handlers
  * comes, and takes that long before it enters the driver's function; the change goes
@@ -320,7 +360,7 @@ void rgl_smmu_wait(void)
 		msleep(20);
 }
 
-/* The mutex that stream table entries are written under, for holdmutex. */
+/* The mutex that the driver has for the entries of all SMMUs, for holdmutex. */
 struct mutex *rgl_smmu_mutex(void)
 {
 	return (struct mutex *)rgl_symbol("arm_smmu_asid_lock");

@@ -262,6 +262,31 @@ def test_emptied(vm, gate, endpoint):
 
 
 @pytest.mark.modes("smmu")
+def test_emptied_without_a_sync(vm, gate, endpoint):
+    """A part of a list that is longer than the driver's batches has no CMD_SYNC. Where nothing else is
+    left of it either, one command stays, which signals nobody: the driver's queue takes two that
+    begin at the same place for one, and its producer goes back. Beside a storm, it goes on.
+
+    Deliberate break: rg_smmu_filter() hands on nothing.
+    """
+    gate()
+    one = endpoint()
+    with told(vm, one) as story, one.storm() as counts, one.window():
+        vm.mark(HELD)
+        rgx(vm, "emptied", FIRST, MANY)
+        vm.mark(HELD + 1)
+        jobs = [vm.bg(f"rgx emptied {FIRST} 3000") for _ in range(2)]
+        one.rounds(MANY)
+        for job in jobs:
+            job.wait(timeout=50)
+        one.rounds(MANY)
+    inside = story[0].all.between(HELD, HELD + 1)
+    assert len(inside.of(smmuv3_queue.Sync)) >= MANY
+    assert counts["loops"] >= 2 * MANY
+    assert story[0].in_window().dev_tlb(FIRST) == []
+
+
+@pytest.mark.modes("smmu")
 def test_shared_domain(vm, gate, endpoint):
     """Two functions in one domain: what the driver has for both is in one list of commands. What is
     for the one in its reset is taken out of it, wherever it stands; the other's goes on.
