@@ -57,11 +57,19 @@ static int rg_act_failed(const struct rg_act *act, const char *name, int error)
 		return rg_fail(RG_EXIT_REFUSED,
 			       "%s is not parked, so there is nothing to open; nothing was changed",
 			       name);
+	if (error == -EIO && !strcmp(act->file, "state"))
+		return rg_fail(RG_EXIT_REFUSED,
+			       "%s does not answer config reads, so it stays parked: reset it again, or power it off and on; nothing was changed",
+			       name);
+	if (error == -EBUSY && !strcmp(act->file, "state"))
+		return rg_fail(RG_EXIT_REFUSED,
+			       "%s is in a reset: run it again when that is over; nothing was changed",
+			       name);
 	if (error == -EINVAL || error == -EOPNOTSUPP)
 		return rg_fail(RG_EXIT_REFUSED,
 			       "%s: this version of the module does not take '%s' for %s on this kernel, see dmesg; nothing was changed",
 			       name, act->word, act->file);
-	return rg_fail(RG_EXIT_REFUSED, "%s: the module refuses '%s' for %s: %s; see its lines in dmesg",
+	return rg_fail(RG_EXIT_REFUSED, "%s: the module refuses '%s' for %s: %s; nothing was changed",
 		       name, act->word, act->file, strerror(-error));
 }
 

@@ -295,6 +295,8 @@ static int rg_check_run(struct rg_cli *cli, int argc, char **argv)
 	if (!!nr + check.all_installed + check.only_charge > 1)
 		return rg_fail(RG_EXIT_USAGE,
 			       "check: --kernel, --all-installed and --in-charge exclude each other");
+	if (check.only_charge && check.iommu)
+		return rg_fail(RG_EXIT_USAGE, "check: --in-charge and --iommu exclude each other");
 	if (check.iommu && !rg_check_knows_iommu(check.iommu))
 		return rg_fail(RG_EXIT_USAGE,
 			       "check: --iommu: expected the name of a back end as status has it, or all, found '%s'",

@@ -298,8 +298,9 @@ static void rg_show_kernel(struct rg_cli *cli, const struct rg_check *check,
 	rg_wrap(cli, "off", strcmp(off, "-") ? off : "nothing");
 	rg_show_reasons(cli, kernel);
 	rg_show_module(cli, check, kernel);
-	if (kernel->initramfs >= 0)
-		rg_wrap(cli, "initramfs", kernel->initramfs ? "has the module" :
+	if (kernel->installed)
+		rg_wrap(cli, "initramfs", kernel->initramfs < 0 ? "unknown: lsinitramfs says nothing" :
+			kernel->initramfs ? "has the module" :
 			"does not have the module: functions are covered once the root file system is there");
 }
 

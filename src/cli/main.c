@@ -61,19 +61,26 @@ int rg_next_option(struct rg_cli *cli, int argc, char **argv, const struct optio
 {
 	char letter[3];
 	int option;
+	bool known;
 
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":h", options, NULL)) == 'j')
 		cli->json = true;
-	/* Of letters in one word it has the one. */
+	/* Of letters in one word it has the one; of --name=value of a known one its number. */
 	snprintf(letter, sizeof(letter), "-%c", optopt);
+	known = option == '?' && !strncmp(argv[optind - 1], "--", 2) && optopt;
 	switch (option) {
 	case 'h':
 		rg_help(cli);
 		return RG_HELP_OPTION;
 	case '?':
-		rg_fail(RG_EXIT_USAGE, "%s: no option %s; see resetgate %s --help", cli->command->name,
-			optopt ? letter : argv[optind - 1], cli->command->name);
+		if (known)
+			rg_fail(RG_EXIT_USAGE, "%s: %s: it takes no value; see resetgate %s --help",
+				cli->command->name, argv[optind - 1], cli->command->name);
+		else
+			rg_fail(RG_EXIT_USAGE, "%s: no option %s; see resetgate %s --help",
+				cli->command->name, optopt ? letter : argv[optind - 1],
+				cli->command->name);
 		return RG_BAD_OPTION;
 	case ':':
 		rg_fail(RG_EXIT_USAGE, "%s: %s wants a value; see resetgate %s --help",

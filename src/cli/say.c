@@ -97,6 +97,7 @@ int rg_errno_code(int error)
 	case EPERM:
 		return RG_EXIT_PERMISSION;
 	case ENOENT:
+	case ENOTDIR:
 	case ENODEV:
 		return RG_EXIT_ABSENT;
 	case ENOMEM:

@@ -364,12 +364,14 @@ static int rg_status_run(struct rg_cli *cli, int argc, char **argv)
 	rc = rg_no_more_words(cli, argc, argv);
 	if (rc)
 		return rc;
+	if (bdf && targets)
+		return rg_fail(RG_EXIT_USAGE, "status: --targets and a BDF exclude each other");
 	return bdf ? rg_status_one(cli, bdf) : rg_status_all(cli, targets);
 }
 
 const struct rg_command rg_status_command = {
 	.name = "status",
-	.usage = "[--targets] [BDF]",
+	.usage = "[--targets | BDF]",
 	.brief = "what the module does, and the functions it covers",
 	.help = "Shows the module, what is on and off in it, and each covered PCI function; or all\n"
 		"of one function. Counts above 99999 are rounded in the table, not in JSON.\n\n"

@@ -51,22 +51,29 @@ static bool rg_config_has(const char *text, const char *option, size_t len)
 	return false;
 }
 
-/* The options that dkms wants before it builds the module: dkms.conf has them. */
-static void rg_config_judge(struct rg_kernel *kernel)
+static void rg_config_lacks(struct rg_kernel *kernel, const char *text, const char *options)
 {
-	static const char options[] = RG_DKMS_OPTIONS;
-	char *text = rg_config_find(kernel);
+	size_t len, used = strlen(kernel->lacks);
 	const char *at;
-	size_t len, used = 0;
 
-	if (!text)
-		return;
 	for (at = options; *at; at += len + strspn(at + len, " ")) {
 		len = strcspn(at, " ");
 		if (!rg_config_has(text, at, len) && used < sizeof(kernel->lacks))
 			used += snprintf(kernel->lacks + used, sizeof(kernel->lacks) - used,
 					 "%s%.*s", used ? " " : "", (int)len, at);
 	}
+}
+
+/* The options that dkms wants before it builds the module: dkms.conf has them. */
+static void rg_config_judge(struct rg_kernel *kernel)
+{
+	char *text = rg_config_find(kernel);
+
+	if (!text)
+		return;
+	rg_config_lacks(kernel, text, RG_DKMS_OPTIONS);
+	if (rg_config_has(text, "CONFIG_X86_64", 13))
+		rg_config_lacks(kernel, text, RG_DKMS_OPTIONS_X86_64);
 	kernel->sig_force = rg_config_has(text, "CONFIG_MODULE_SIG_FORCE", 23);
 	free(text);
 }

@@ -387,8 +387,8 @@ const struct rg_command rg_timeline_command = {
 	.usage = "[--json] TRACE|-",
 	.brief = "a picture (SVG) of the resets in a recorded trace",
 	.help =
-	"Prints an SVG: for each function its resets, its closed windows, the attaches\n"
-	"recorded and the invalidations dropped in them; the figures in a table beneath.\n"
+	"Prints an SVG: for each function its resets, its closed windows, the table\n"
+	"accesses recorded and the invalidations dropped in them; the figures in a table beneath.\n"
 	"TRACE is what trace-cmd has recorded, or the text of trace-cmd report, of perf\n"
 	"script or of /sys/kernel/tracing/trace; - is standard input.\n\n"
 	"  trace-cmd record -e resetgate sh -c 'echo 1 > /sys/bus/pci/devices/BDF/reset'\n"

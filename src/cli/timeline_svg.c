@@ -30,7 +30,7 @@ static const char rg_svg_legend[] =
 	"<text x=\"272\" y=\"12\">closed: DMA blocked, ATS off</text>\n"
 	"<path d=\"M471 14v-13l7 4-7 4\" " FLAG "<text x=\"484\" y=\"12\">opened</text>\n"
 	"<path d=\"M548 2l10 10M558 2l-10 10\" " CROSS "<text x=\"566\" y=\"12\">parked</text>\n"
-	"<path d=\"M630 14v-12l-3-3h6l-3 3\" " PIN "<text x=\"640\" y=\"12\">attach recorded</text>\n"
+	"<path d=\"M630 14v-12l-3-3h6l-3 3\" " PIN "<text x=\"640\" y=\"12\">access recorded</text>\n"
 	"<path d=\"M752 14v-7h4v-4h4v8h4v3\" " DROPS
 	"<text x=\"772\" y=\"12\">invalidations dropped</text></g>\n";
 

@@ -270,6 +270,8 @@ static int rg_watch_run(struct rg_cli *cli, int argc, char **argv)
 			return rc;
 	}
 	rc = rg_no_more_words(cli, argc, argv);
+	if (!rc && from && seconds >= 0)
+		rc = rg_fail(RG_EXIT_USAGE, "watch: --from and --seconds exclude each other");
 	return rc ? rc : rg_watch_do(&watch, from, seconds);
 }
 

@@ -172,7 +172,8 @@ def endless(symbols, names):
 
 
 PACKERS = {"xz": ["xz", "-c", "--check=crc32"], "gzip": ["gzip", "-c"], "zstd": ["zstd", "-cq"],
-           "lz4": ["lz4", "-lc"], "bzip2": ["bzip2", "-c"], "lzma": ["xz", "-c", "--format=lzma"]}
+           "lz4": ["lz4", "-lc"], "bzip2": ["bzip2", "-c"], "lzma": ["xz", "-c", "--format=lzma"],
+           "lzop": ["lzop", "-c"]}
 
 
 def packed(data, how):

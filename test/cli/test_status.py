@@ -145,10 +145,14 @@ def test_colours_on_a_terminal_only(cli, tree):
     (["status", "-x"], "no option -x"),
     (["status", "-xy", BDF], "no option -x;"),
     (["status", "--json", "--bad", BDF], "no option --bad;"),
+    (["status", "--targets=all"], "--targets=all: it takes no value"),
+    (["status", "--json=1"], "--json=1: it takes no value"),
+    (["status", "--targets", BDF], "--targets and a BDF exclude each other"),
     (["status", BDF, "too much"], "'too much'"),
     (["check", "--kernel"], "--kernel wants a value"),
     (["check", "extra"], "'extra'"),
     (["check", "--in-charge", "--all-installed"], "exclude each other"),
+    (["check", "--in-charge", "--iommu", "vtd"], "exclude each other"),
     (["check", "--iommu", "none"], "'none'"),
     (["mode", BDF], "BDF auto|off|on"),
     (["mode", BDF, "maybe"], "'maybe'"),
@@ -157,6 +161,7 @@ def test_colours_on_a_terminal_only(cli, tree):
     (["policy", "later"], "'later'"),
     (["watch", "--count", "0"], "'0'"),
     (["watch", "--seconds", "soon"], "'soon'"),
+    (["watch", "--from", "file", "--seconds", "1"], "--from and --seconds exclude each other"),
     (["report", "extra"], "'extra'"),
 ], ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_unknown_words(cli, tree, args, part):

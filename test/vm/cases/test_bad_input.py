@@ -124,11 +124,13 @@ SETS = {"vtd": ("vtd", "amd"), "amd": ("amd", "vtd"), "smmu": ("smmuv3", None)}
 @pytest.mark.once
 def test_held_by_another_patcher(vm, gate, endpoint, function, name):
     """Another ops has IPMODIFY on a target: that set is off whole, named, and status says so; where
-    the rest is of use without it, it works.
+    the rest is of use without it, it works. The command names it before the module is loaded.
 
-    Deliberate break: rg_patch_settle() does not name the holder.
+    Deliberate breaks: rg_patch_settle() does not name the holder; the command does not look for the
+    flag of IPMODIFY.
     """
     one = endpoint()
+    vm.put("/lab/resetgate", build.command(vm.kernel))
     vendor, _ = SETS[machines.vendor(vm.mode)]
     if name == "its own":
         function, name = table_function(vm), vendor
@@ -136,6 +138,8 @@ def test_held_by_another_patcher(vm, gate, endpoint, function, name):
     rgx(vm, "ipmodify", function, "on")
     marker = note(vm, f"case: {function} is held")
     try:
+        asked = json.loads(vm.sh("/lab/resetgate check --json", check=False).out)
+        assert asked["machine"]["patchers"] == [function]
         loaded = vm.sh(f"insmod /lab/resetgate.ko {PATIENT}", check=False).rc == 0
         line = [line for line in tries(vm, marker) if f"{name} off" in line]
         assert len(line) == 1 and function in line[0] and "expected" in line[0]

@@ -9,10 +9,15 @@ import pytest
 from lab import build
 from lab.host import TREE
 
-from scenario import FIRST, gate_file, rgx, status
+from scenario import FIRST, gate_file, rgx, status, window
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.once]
 BDF = f"0000:{FIRST}"
+# No tracefs, as for others than root; and the moment at which it listens for the kernel's uevents.
+WITHOUT_TRACEFS = ("unshare -m sh -c 'mount -t tmpfs none /sys/kernel/tracing; "
+                   "mount -t tmpfs none /sys/kernel/debug; exec /lab/resetgate watch {}' 2>&1")
+IT_LISTENS = ("for i in $(seq 100); do awk '$2 == 15 && $3 { found = 1 } END { exit !found }' "
+              "/proc/net/netlink && break; sleep 0.1; done")
 INSTANCE_IS_THERE = ("for i in $(seq 100); do [ -e /sys/kernel/tracing/instances/resetgate-* ] && "
                      "break; sleep 0.1; done; sleep 0.5")
 
@@ -39,6 +44,7 @@ def command(vm, kernel):
 
 
 @pytest.mark.few
+@pytest.mark.sample("bookworm", "trixie", "trixie-rt", "trixie-cloud", "trixie-backports")
 def test_verdict_and_reality_agree(gate, command, here, kernel):
     """What check says of the image, without booting it, is what the module finds when it is loaded;
     a set is idle where it would be on, and the machine has no use for it.
@@ -90,6 +96,32 @@ def test_mode_is_in_force(gate, command):
 
 
 @pytest.mark.sample("trixie", "trixie-backports")
+def test_open_and_policy(gate, command):
+    """Of a function in a reset, of one that is parked and silent, of one that answers again; and
+    a function's own policy.
+
+    Deliberate break: rg_act_failed() takes -EIO and -EBUSY for one another.
+    """
+    vm = gate()
+    with window(vm, FIRST):
+        assert "is in a reset: run it again when that is over" in command("open", FIRST, "2>&1", rc=8)
+    rgx(vm, "mute", FIRST, "reset")
+    rgx(vm, "reset", FIRST, "function", timeout=90)
+    try:
+        said = command("open", FIRST, "2>&1", rc=8)
+        assert "does not answer config reads, so it stays parked" in said
+        assert gate_file(vm, FIRST, "state") == "parked"
+    finally:
+        rgx(vm, "mute", FIRST, "off")
+    assert command("open", FIRST) == f"{BDF}: state open\n"
+    assert gate_file(vm, FIRST, "state") == "open"
+    assert command("policy", FIRST, "busy") == f"{BDF}: policy busy\n"
+    assert gate_file(vm, FIRST, "policy") == "busy"
+    assert command("policy", FIRST, "default") == f"{BDF}: policy default\n"
+    assert gate_file(vm, FIRST, "policy") == "default"
+
+
+@pytest.mark.sample("trixie", "trixie-backports")
 def test_watch_sees_a_reset(gate, command):
     """A line when it closes, one when it opens; and its instance of tracefs goes with it."""
     vm = gate()
@@ -108,6 +140,31 @@ def test_watch_sees_a_reset(gate, command):
     events = [line.split()[2] for line in each.wait().out.splitlines()]
     assert events[0] == "reset-began" and "reset-ended" in events[1:] and "closed" in events[1:]
     assert vm.sh("ls /sys/kernel/tracing/instances").out.strip() == ""
+
+
+@pytest.mark.reload
+@pytest.mark.sample("trixie", "trixie-backports")
+def test_watch_by_uevents(gate, command):
+    """Without tracefs: a line when it closes, one when it opens, nothing of what was withheld; and
+    the module's end is its end.
+
+    Deliberate breaks: rg_live_read_uevent() takes closed for opened; rg_live_run() does not ask
+    whether the module is there.
+    """
+    vm = gate()
+    assert "--count" in command("watch", "--help")
+    watching = vm.bg(WITHOUT_TRACEFS.format("--count 2 --seconds 30"))
+    vm.sh(IT_LISTENS)
+    rgx(vm, "reset", FIRST, "function")
+    why, closed, opened = watching.wait().out.splitlines()
+    assert "are not shown" in why
+    assert re.fullmatch(rf"[\d:.]+ {BDF} closed", closed)
+    assert re.fullmatch(rf"[\d:.]+ {BDF} opened", opened)
+    watching = vm.bg(WITHOUT_TRACEFS.format("--seconds 30"))
+    vm.sh(IT_LISTENS)
+    vm.sh("rmmod resetgate")
+    ended = watching.wait(check=False)
+    assert ended.rc == 4 and "the module has been unloaded" in ended.out
 
 
 @pytest.mark.reload

@@ -237,6 +237,8 @@ def test_group_of_several(vm, gate, group):
         choose(vm, "default", bdf)
 
 
+@pytest.mark.few
+@pytest.mark.sample("bookworm", "trixie", "trixie-rt", "trixie-cloud", "trixie-backports")
 def test_vfio(vm, kernel, gate, vfio):
     """A process that gives its container an IOMMU while the function is in reset: at once with
     record, -EBUSY with busy, and with wait it gets through once the window ends.

@@ -90,6 +90,7 @@ def test_key_is_enrolled(upgraded, tmp_path):
         assert vm.sh("systemctl is-active resetgate-check.service").out.strip() == "active"
         # vfio-pci is in this initramfs, so the module is, and was loaded there, before all of VFIO: by
         # the softdep alone it would come after what vfio-pci depends on.
+        assert "initramfs has the module" in check(vm)
         log = vm.sh("dmesg").out
         order = [log.index(text) for text in ("resetgate: loading", "VFIO - ", "EXT4-fs (vda)")]
         assert order == sorted(order)
