@@ -8,12 +8,13 @@ import time
 import pytest
 from lab import memory, pci, smmuv3, smmuv3_queue, trace
 
-from scenario import (EDU, FIRST, IOVA, PATIENT, SECOND, errno, fields, note, dmesg_since,
-                      rgx, told, window)
+from scenario import (EDU, FIRST, IOVA, PATIENT, SECOND, dmesg_since, errno, fields, gate_file,
+                      note, rgx, status, told, uptime, window)
 
 pytestmark = [pytest.mark.machine("scenario"), pytest.mark.modes("smmu", "smmu-s2")]
 MANY = 20
 PCI_FUNCTION, ALIAS = "07:01.0", "07:00.0"
+LONG_MS = 14000
 LATE_MS = 800
 # Of a made-up capability: set, removed in the window. The first is the function's stream ID, too: whose
 # entry is written is told by nothing but its writer.
@@ -354,6 +355,34 @@ def test_late_call(vm, late, gate, endpoint):
         f"sent while ATS was off; {counts}"
     assert [event for event in sent if event.index < off.index], \
         "it was not held while the gate closed: nothing was tested"
+
+
+@pytest.mark.reload
+@pytest.mark.modes("smmu")
+@pytest.mark.kernels("trixie-rt")
+@pytest.mark.sample("trixie-rt")
+def test_opening_waits_for_no_task(vm, late, gate, endpoint):
+    """A task that is late into the queue outlasts the window: the gate closed late for it, and opens
+    with its ATS all the same. Before ATS only the queue has to be alive; what was submitted
+    preemptibly is no matter any more.
+
+    Deliberate break: rg_opening_fence() waits for state->fence.
+    """
+    gate("close_timeout_ms=1000")
+    one = endpoint()
+    with one.storm():
+        vm.sh("taskset -p 2 $(pgrep rgl_storm) > /dev/null")
+        one.rgx("latequeue", LONG_MS)
+        until = uptime(vm) + LONG_MS / 1000
+        with one.window(f"taskset 1 rgx reset {FIRST} function"):
+            dropped = int(gate_file(vm, FIRST, "dropped"))
+            vm.sh(f"taskset 1 rgx emptied {FIRST} 1")
+            assert int(gate_file(vm, FIRST, "dropped")) > dropped, "there is nothing to wait for"
+        assert gate_file(vm, FIRST, "state") == "open" and one.ats_on
+        assert uptime(vm) < until, "the task was through: nothing was shown"
+        assert int(status(vm)["closed_late"]) == 1
+    counts = fields(rgx(vm, "latequeue", "off"))
+    assert counts["held"] == counts["preemptible"] == 1
 
 
 @pytest.mark.modes("smmu")
