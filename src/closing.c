@@ -118,8 +118,11 @@ static int rg_closing_see_alive(struct rg_state *state, struct rg_closing *closi
 {
 	const void *space = state->rids[0]->space;
 
-	if (closing->asked && closing->space == space)
+	if (closing->asked && closing->space == space) {
+		if (!closing->rc)
+			rg_fence_cured(&state->alive);
 		return closing->rc;
+	}
 	closing->asked = true;
 	closing->space = space;
 	closing->rc = rg_fence_wait(&state->alive, closing->deadline);

@@ -117,7 +117,8 @@ struct rg_bracket {
  * @nr_rids: how many
  * @ep: the endpoint valve
  * @fence: of its closing; under @lock
- * @alive: shows before that nobody hangs in the IOMMU's queue; under @lock
+ * @alive: shows before that, and before ATS, that nobody hangs in the IOMMU's queue;
+ *	under @lock
  * @reason: what closed it last
  * @windows: how often it closed
  * @closed_at: when it closed last

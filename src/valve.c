@@ -321,6 +321,17 @@ bool rg_fence_is_stuck(const struct rg_fence *fence)
 }
 
 /**
+ * rg_fence_cured - the hardware has taken something since
+ * @fence: the fence
+ *
+ * Context: Any.
+ */
+void rg_fence_cured(struct rg_fence *fence)
+{
+	WRITE_ONCE(fence->stuck, false);
+}
+
+/**
  * rg_fence_is_out - whether a wait that timed out goes on
  * @fence: the fence; its users are serialised by the caller
  *

@@ -70,6 +70,7 @@ void rg_fence_init(struct rg_fence *fence, bool tasks);
 void rg_fence_aim(struct rg_fence *fence, bool (*takes)(const void *space), const void *space);
 bool rg_fence_is_out(struct rg_fence *fence);
 bool rg_fence_is_stuck(const struct rg_fence *fence);
+void rg_fence_cured(struct rg_fence *fence);
 int rg_fence_wait(struct rg_fence *fence, unsigned long deadline);
 void rg_fence_finish(struct rg_fence *fence);
 

@@ -10,9 +10,9 @@
  * same function writes, go to memory: they lie behind the STE. Who calls it keeps
  * books (in_ste, ste_ats_enabled), which therefore stay right.
  *
- * All callers hold the mutex of the function's group: attach of any domain, release of
- * a function, and the change of the STE for the first or the last PASID. Under it the
- * record and what is blocked change. They hold arm_smmu_asid_lock as well, which is
+ * Whoever writes an STE holds the mutex of the function's group: attach of any domain,
+ * release of a function, and the change of the STE for the first or the last PASID. Under
+ * it the record and what is blocked change. They hold arm_smmu_asid_lock as well, which is
  * none of ours: there is one for all SMMUs, and it is held while a queue times out.
  *
  * Invalidation valve: ATC invalidations are taken out of the caller's array, which is

@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -22,6 +23,22 @@ def test_gate(gate):
     if res.returncode == 77:
         pytest.skip(res.stdout.strip().replace("\n", "; "))
     assert res.returncode == 0, res.stdout + res.stderr
+
+
+# Breaks on purpose ------------------------------------------------------------
+
+def test_breaks_fit_the_code():
+    """What make check-red replaces is there, once, and so is each case that has to go red."""
+    tree, wrong = HERE.parents[1], []
+    for one in tomllib.loads((tree / "test/red/breaks.toml").read_text())["break"]:
+        if (tree / one["file"]).read_text().count(one["old"]) != 1:
+            wrong.append(f"{one['name']}: {one['file']} has other code")
+        for case in one["cases"]:
+            file, _, name = case.partition("::")
+            text = (tree / "test/vm/cases" / file).read_text()
+            if name and f"\ndef {name.split('[')[0]}(" not in text:
+                wrong.append(f"{one['name']}: no case {case}")
+    assert wrong == []
 
 
 # Paths of one machine --------------------------------------------------------
