@@ -59,7 +59,7 @@ static int rg_act_failed(const struct rg_act *act, const char *name, int error)
 			       name);
 	if (error == -EIO && !strcmp(act->file, "state"))
 		return rg_fail(RG_EXIT_REFUSED,
-			       "%s does not answer config reads, so it stays parked: reset it again, or power it off and on; nothing was changed",
+			       "%s does not answer config reads, so it stays as it is: reset it again, or power it off and on; nothing was changed",
 			       name);
 	if (error == -EBUSY && !strcmp(act->file, "state"))
 		return rg_fail(RG_EXIT_REFUSED,

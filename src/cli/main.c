@@ -6,6 +6,7 @@
  * failure in the middle leaves no half table behind.
  */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,7 +69,8 @@ int rg_next_option(struct rg_cli *cli, int argc, char **argv, const struct optio
 		cli->json = true;
 	/* Of letters in one word it has the one; of --name=value of a known one its number. */
 	snprintf(letter, sizeof(letter), "-%c", optopt);
-	known = option == '?' && !strncmp(argv[optind - 1], "--", 2) && optopt;
+	known = option == '?' && (optopt > UCHAR_MAX || ((optopt == 'j' || optopt == 'h') &&
+							 strchr(argv[optind - 1], '=')));
 	switch (option) {
 	case 'h':
 		rg_help(cli);

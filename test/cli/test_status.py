@@ -145,6 +145,7 @@ def test_colours_on_a_terminal_only(cli, tree):
     (["status", "-x"], "no option -x"),
     (["status", "-xy", BDF], "no option -x;"),
     (["status", "--json", "--bad", BDF], "no option --bad;"),
+    (["status", "--json", "-xy", BDF], "no option -x;"),
     (["status", "--targets=all"], "--targets=all: it takes no value"),
     (["status", "--json=1"], "--json=1: it takes no value"),
     (["status", "--targets", BDF], "--targets and a BDF exclude each other"),

@@ -31,12 +31,13 @@ _OPCODES = {
 
 @dataclass(frozen=True)
 class Sync(Wait):
-    """CMD_SYNC; `alone` if no command of its own list is in front of it.
+    """CMD_SYNC; `alone` if no command of its own list is in front of it, `signal` its CS: 0, none.
 
     A list is in the queue in one piece, so what follows another SYNC has nothing of its own.
     """
 
     alone: bool
+    signal: int
 
 
 def _bits(word, high, low):
@@ -60,7 +61,7 @@ def _typed(event, words, follows_sync):
     if name == "CFGI_CD_ALL":
         return PasidInv(index, at, 0, None, None, bdf)
     if name == "SYNC":
-        return Sync(index, at, words[1] & ~3, low >> 32, follows_sync)
+        return Sync(index, at, words[1] & ~3, low >> 32, follows_sync, _bits(low, 13, 12))
     if name in ("TLBI_NH_VA", "TLBI_EL2_VA"):
         return IotlbInv(index, at, _PAGE, asid)
     if name in ("TLBI_NH_ASID", "TLBI_EL2_ASID"):
