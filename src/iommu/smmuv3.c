@@ -12,8 +12,10 @@
  *
  * Whoever writes an STE holds the mutex of the function's group: attach of any domain,
  * release of a function, and the change of the STE for the first or the last PASID. Under
- * it the record and what is blocked change. They hold arm_smmu_asid_lock as well, which is
- * none of ours: there is one for all SMMUs, and it is held while a queue times out.
+ * it the record and what is blocked change (arm_smmu_install_ste_for_dev() and who calls
+ * it in Debian's 6.12.118 and 7.3.4; iommu_deinit_device() asserts it). They hold
+ * arm_smmu_asid_lock as well, which is none of ours: there is one for all SMMUs, and it
+ * is held while a queue times out.
  *
  * Invalidation valve: ATC invalidations are taken out of the caller's array, which is
  * writable memory of its own. It reads no more of that than the first command's
