@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the packages ship that can be run on any machine: the metrics."""
+"""What the packages ship that can be run on any machine, and that they are built on this one, as
+doc/packages.md has it.
+"""
 
 import pathlib
 import re
@@ -8,7 +10,8 @@ import subprocess
 import pytest
 
 pytestmark = pytest.mark.arch("x86_64")
-METRICS = pathlib.Path(__file__).resolve().parents[2] / "dist/metrics"
+TREE = pathlib.Path(__file__).resolve().parents[2]
+METRICS = TREE / "dist/metrics"
 STATUS = "resets: on\nfunctions: 3\nclosed: 1\nparked: 0\nclose_timeouts: 2\nclosed_late: 0\n"
 NAME = r"[a-z_]+"
 SAMPLE = re.compile(rf'({NAME})(\{{{NAME}="[^"]*"\}})? (\d+)')
@@ -77,3 +80,25 @@ def test_metrics_of_no_directory(tmp_path):
     done = subprocess.run([METRICS, tmp_path / "none"], capture_output=True, text=True, check=False)
     assert done.returncode and done.stderr.count("\n") == 1
     assert subprocess.run([METRICS], capture_output=True, check=False).returncode
+
+
+def test_deb_is_built_here(tmp_path):
+    """Not only by the debhelper of the newest Debian: another one looks for units elsewhere.
+
+    Deliberate break: debian/rules leaves the place of the units to dist/Makefile.
+    """
+    copy = tmp_path / "tree"
+    names = subprocess.run(["git", "-c", "safe.directory=*", "-C", TREE, "ls-files", "-z"],
+                           capture_output=True, check=True).stdout
+    copy.mkdir()
+    subprocess.run(["cpio", "--quiet", "-0pdm", copy], cwd=TREE, input=names, check=True)
+    done = subprocess.run(["make", "deb"], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    tools, = tmp_path.glob("resetgate-tools_*.deb")
+    shipped = subprocess.run(["dpkg-deb", "--contents", tools], capture_output=True, text=True,
+                             check=True).stdout
+    control = subprocess.run(["dpkg-deb", "--info", tools, "postinst"], capture_output=True,
+                             text=True, check=True).stdout
+    for unit in ("resetgate-check.service", "resetgate-metrics.timer"):
+        assert f"lib/systemd/system/{unit}\n" in shipped and f"'{unit}'" in control
+    assert list(tmp_path.glob("resetgate-dkms_*_all.deb"))
