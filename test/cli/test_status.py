@@ -98,9 +98,15 @@ def test_no_function_and_no_targets(cli, tmp_path):
     assert "0 covered" in done.out
 
 
+def stolen():
+    """Ticks for which the hypervisor had this machine's CPUs elsewhere: they count as CPU time."""
+    with open("/proc/stat", encoding="ascii") as file:
+        return int(file.readline().split()[8])
+
+
 def test_five_hundred_functions_take_less_than_50_ms_of_cpu_time(fast_cli, tmp_path):
-    """The best of twenty runs, and no wall time: that is longer where others want the CPU, too,
-    and a hypervisor that takes the CPU away lengthens both for seconds.
+    """The best of five runs in which nobody took a CPU away; of all, where there are no five in
+    fifty. No wall time: that is longer where others want the CPU, too.
 
     The tree is one of files. The module's own work behind sysfs is not in it.
     """
@@ -108,15 +114,14 @@ def test_five_hundred_functions_take_less_than_50_ms_of_cpu_time(fast_cli, tmp_p
     for i in range(500):
         tree.function(f"0000:{1 + i // 256:02x}:{i % 256 // 8:02x}.{i % 8}")
     tree.load()
-    best = 1
-    for _ in range(20):
+    quiet, others = [], []
+    while len(quiet) < 5 and len(quiet) + len(others) < 50:
+        before = stolen()
         done, spent, _ = fast_cli.measured("status", root=tree.root)
-        best = min(best, spent)
-        if best < 0.05:
-            break
-        time.sleep(0.2)
+        (quiet if stolen() == before else others).append(spent)
     assert done.rc == OK and len(done.out.splitlines()) > 500
-    assert best < 0.05, f"{best * 1000:.1f} ms"
+    best = min(quiet if len(quiet) == 5 else quiet + others)
+    assert best < 0.05, f"{best * 1000:.1f} ms; {len(others)} of the runs were disturbed"
 
 
 def test_colours_on_a_terminal_only(cli, tree):
